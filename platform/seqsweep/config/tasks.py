@@ -1,0 +1,74 @@
+"""What is to be learnt: forecasting or classification, with the columns that take part."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from seqsweep.config.base import Config
+
+Column = Annotated[str, Field(min_length=1, max_length=200)]
+
+METRICS: dict[str, dict[str, Literal["minimize", "maximize"]]] = {
+    "forecasting": {"mae": "minimize", "rmse": "minimize", "mse": "minimize", "mape": "minimize", "smape": "minimize",
+                    "mase": "minimize", "pinball": "minimize", "loss": "minimize"},
+    "classification": {"accuracy": "maximize", "balanced_accuracy": "maximize", "f1": "maximize",
+                       "log_loss": "minimize", "loss": "minimize"},
+}
+"""The metrics each task computes on the validation part after each epoch, and which way is better."""
+
+
+class ForecastingConfig(Config):
+    """Predict the next `horizon` values of the targets from the last `context` steps."""
+
+    type: Literal["forecasting"] = "forecasting"
+    target: Column | tuple[Column, ...]
+    """Column or columns to forecast."""
+    horizon: int = Field(ge=1, le=10_000)
+    """Steps ahead."""
+    context: int = Field(ge=1, le=100_000)
+    """Steps the model sees."""
+    past: tuple[Column, ...] = ()
+    """Covariates known only up to now."""
+    known: tuple[Column, ...] = ()
+    """Covariates known ahead, such as holidays or planned prices."""
+    static: tuple[Column, ...] = ()
+    """Columns that are constant within a series; text is one-hot encoded."""
+    quantiles: tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...] = ()
+    """Quantiles to forecast (pinball loss, Koenker & Bassett, 1978); empty forecasts the value itself. Must contain 0.5."""
+    loss: Literal["mse", "mae", "huber"] = "mae"
+    """Training loss of a point forecast, on the scaled targets; quantiles bring their own."""
+    stride: int = Field(default=1, ge=1)
+    """Steps between the origins of training windows."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The target columns, always as a tuple."""
+        return (self.target,) if isinstance(self.target, str) else self.target
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ForecastingConfig:
+        if self.quantiles and (list(self.quantiles) != sorted(set(self.quantiles)) or 0.5 not in self.quantiles):
+            raise ValueError("quantiles must be increasing, without repeats, and contain 0.5")
+        names = [*self.targets, *self.past, *self.known, *self.static]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"a column has one role; used twice: {', '.join(repeated)}")
+        return self
+
+
+class ClassificationConfig(Config):
+    """Tell which class a whole sequence belongs to."""
+
+    type: Literal["classification"] = "classification"
+    label: Column = "label"
+    """Column of the class, constant within a sequence. In a `.ts` file the label is part of the format."""
+    features: tuple[Column, ...] = ()
+    """Columns of the sequence to read; empty reads every column that has no other role."""
+    static: tuple[Column, ...] = ()
+    """Columns that are constant within a sequence; text is one-hot encoded."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """`balanced` weighs each class by the inverse of its share in the training part."""
+
+
+TaskConfig = Annotated[ForecastingConfig | ClassificationConfig, Field(discriminator="type")]

@@ -1,0 +1,43 @@
+"""How long and how fast it is learnt: optimiser, schedule, early stopping. Every field of Training is searchable."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from seqsweep.config.base import Config
+
+
+class TrainingConfig(Config):
+    """The training loop's parameters."""
+
+    epochs: int = Field(default=30, ge=1, le=100_000)
+    """Passes over the training part at the most."""
+    batch_size: int = Field(default=64, ge=1, le=65_536)
+    """Sequences or windows an optimiser step sees."""
+    learning_rate: float = Field(default=1e-3, gt=0.0, le=10.0)
+    """Step size at the peak of the schedule."""
+    weight_decay: float = Field(default=0.0, ge=0.0, le=10.0)
+    """L2 penalty: added to the gradient, decoupled in AdamW (Loshchilov & Hutter, 2019)."""
+    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
+    """Update rule."""
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """Momentum of SGD; the other optimisers ignore it."""
+    clip_norm: float = Field(default=1.0, ge=0.0, le=1e6)
+    """Largest norm of the whole gradient (Pascanu et al., 2013); 0 does not clip."""
+    schedule: Literal["constant", "cosine", "plateau"] = "constant"
+    """Learning rate after the warm-up: constant, half a cosine to 0 at `epochs`, or halved after 3 epochs without a better validation loss."""
+    warmup_epochs: int = Field(default=0, ge=0, le=10_000)
+    """Epochs over which the learning rate rises linearly, step by step."""
+    precision: Literal["float32", "mixed"] = "float32"
+    """Mixed precision: bfloat16 autocast on a GPU; float32 on a CPU, where it does not pay."""
+
+
+class EarlyStoppingConfig(Config):
+    """When a trial ends by itself."""
+
+    patience: int = Field(default=5, ge=1, le=100_000)
+    """Epochs without a better validation metric."""
+    min_delta: float = Field(default=0.0, ge=0.0)
+    """How much better counts as better, in units of the metric."""

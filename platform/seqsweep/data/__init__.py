@@ -1,0 +1,1 @@
+"""Files -> split arrays with lengths and times."""

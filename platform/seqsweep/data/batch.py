@@ -1,0 +1,111 @@
+"""What preparation hands to training: flat arrays that map into every worker without a copy. numpy and pydantic only.
+
+Shapes: T rows of all series end to end, F features, S series, C static features, D targets, N samples of a part.
+A sample is a stretch of rows: a window (context + horizon) in forecasting, a whole sequence in classification.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seqsweep.config.base import Config
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint64]
+
+
+class Scaling(Config):
+    """`scaled = (x - shift) / scale`, per feature; fitted on the training part."""
+
+    shift: tuple[float, ...]
+    scale: tuple[float, ...]
+
+
+class DataInfo(Config):
+    """What must be known to read the arrays, and to prepare new data in the same way. Travels in the model package."""
+
+    features: tuple[str, ...]
+    """Names of the F columns of `values_TF`, derived ones (calendar, lags, indicators) included."""
+    targets: tuple[int, ...] = ()
+    """Which features are the D targets; empty in classification."""
+    known: tuple[int, ...] = ()
+    """Which features are known ahead (calendar, long lags, `task.known`)."""
+    static_features: tuple[str, ...] = ()
+    """Names of the C columns of `static_SC` after one-hot encoding."""
+    static_categories: dict[str, tuple[str, ...]] = {}
+    """Categories of each static text column, in the order of their one-hot columns."""
+    columns: tuple[str, ...]
+    """Raw value columns in the order they are read, before derived ones are added."""
+    classes: tuple[str, ...] = ()
+    """Class labels in the order of the model's outputs; empty in forecasting."""
+    series: tuple[str, ...] = ()
+    """Series ids in the order of `static_SC` and of `scaling`."""
+    scaling: dict[str, Scaling] = {}
+    """Of the raw columns, by series id; the key "" holds the figures for all series, used for unseen ones."""
+    fill_values: tuple[float, ...] = ()
+    """Of each raw column: what leads a series that begins with a missing value (training mean)."""
+    freq: str = ""
+    """Distance of two steps as a pandas offset; empty where there is no time."""
+    start: str = ""
+    """ISO time of the first row of the first series where the file has no time column."""
+    seasons: tuple[int, ...] = ()
+    """Candidate seasonal periods in steps, shortest first, from freq: half-hourly gives (48, 336)."""
+    data_hash: str
+    """SHA-256 of the columns used and of how they were split and prepared."""
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """The samples of one part, in a fixed order."""
+
+    start_N: Ints
+    """First row in `values_TF`."""
+    length_N: Ints
+    """Rows; context + horizon in forecasting."""
+    series_N: Ints
+    """Row in `static_SC`, `shift_SD`, `scale_SD`."""
+    label_N: Ints
+    """Class index; empty in forecasting."""
+    key_N: Keys
+    """Identity of each sample's target rows or of the row itself: stable when data grow."""
+
+    def __len__(self) -> int:
+        return len(self.start_N)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """One fold of a data set, scaled and split."""
+
+    values_TF: Floats
+    """Scaled and filled: no NaN. C-contiguous."""
+    static_SC: Floats
+    """Scaled numbers and one-hot categories per series; C may be 0."""
+    shift_SD: Floats
+    """Targets in data units are `values * scale + shift`."""
+    scale_SD: Floats
+    observed_TD: npt.NDArray[np.bool_] | None
+    """Which targets were observed; None: all. Unobserved ones count in no loss and no metric."""
+    parts: dict[str, Samples]
+    """`train`, `val`, `test`; at prediction only `predict`."""
+    row_keys: dict[str, Keys]
+    """Part -> sorted hashes of the rows whose targets or labels it uses."""
+    info: DataInfo
+    times_T: npt.NDArray[np.int64] | None = None
+    """Unix nanoseconds of each row; None where there is no time."""
+
+    def arrays(self) -> dict[str, Any]:
+        """Every array under a flat name, for hashing and for moving to shared memory."""
+        flat: dict[str, Any] = {"values_TF": self.values_TF, "static_SC": self.static_SC,
+                                "shift_SD": self.shift_SD, "scale_SD": self.scale_SD}
+        for optional in ("observed_TD", "times_T"):
+            if getattr(self, optional) is not None:
+                flat[optional] = getattr(self, optional)
+        for part, samples in self.parts.items():
+            flat |= {f"parts/{part}/{name}": array for name, array in vars(samples).items()}
+        return flat | {f"row_keys/{part}": keys for part, keys in self.row_keys.items()}

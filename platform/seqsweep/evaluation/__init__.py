@@ -1,0 +1,1 @@
+"""Baselines, the gate and the leaderboard."""

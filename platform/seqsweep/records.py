@@ -1,0 +1,96 @@
+"""The values that travel downward through the house: Trial -> Report -> Outcome.
+
+Defined once: a trial's value is its best validation epoch and its weights are that epoch's; with folds it is the mean
+over folds. `max_trials` counts complete + pruned + failed.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Scalar = bool | int | float | str
+"""What a parameter's value can be."""
+
+
+class TrialState(enum.StrEnum):
+    """Where a trial stands; all but RUNNING are final."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAILED = "failed"
+
+
+class Reason(enum.StrEnum):
+    """Why a trial ended as it did."""
+
+    FINISHED = "finished"
+    EARLY_STOPPED = "early stopped"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out of memory"
+    WORKER_LOST = "worker lost"
+    USER_ERROR = "user error"
+
+
+BREAKDOWNS = frozenset({Reason.OUT_OF_MEMORY, Reason.WORKER_LOST})
+"""The reasons that `max_failed_trials` counts: a divergence is a result, not a breakdown."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is to be trained: a number (from 0, in the order asked), active parameters only, and a seed."""
+
+    number: int
+    params: Mapping[str, Scalar]
+    seed: int
+    grid_cell: str = ""
+    """Canonical JSON of the grid axes' values; empty where the sweep has no grid axis."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one epoch gave. Epochs count from 1."""
+
+    epoch: int
+    metrics: Mapping[str, float]
+    """`train_loss`, `val_loss`, `val_<metric>` of the task, `grad_norm`, `learning_rate`, `seconds`."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended."""
+
+    state: TrialState
+    reason: Reason
+    value: float | None
+    """The best validation epoch's metric; None where no finite epoch was reported."""
+    best_epoch: int | None
+    message: str = ""
+    """For a failure: what happened, where."""
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial as the store holds it, with its curve."""
+
+    trial: Trial
+    state: TrialState
+    started: float
+    """Unix seconds, on the store's clock."""
+    ended: float | None = None
+    outcome: Outcome | None = None
+    reports: tuple[Report, ...] = ()
+    attempts: int = 0
+    """How often training was begun again after a breakdown."""
+    worker: str = ""
+    """Host, device and process that trained it."""
+    extra: Mapping[str, Scalar] = field(default_factory=dict)
+    """Facts measured on the way, such as the number of weights."""
+
+    @property
+    def number(self) -> int:
+        """The trial's number."""
+        return self.trial.number

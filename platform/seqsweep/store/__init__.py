@@ -1,0 +1,1 @@
+"""The one truth: a few tables in one transactional database."""

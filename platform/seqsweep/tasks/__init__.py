@@ -1,0 +1,1 @@
+"""What is to be learnt: heads, losses and metrics, plain torch."""
