@@ -35,6 +35,7 @@ class RecurrentConfig(Config):
     pooling: Literal["last", "mean", "max"] = "last"
     """What of the outputs the head reads: the last state, or the mean or maximum over all steps."""
     naive_season: int = Field(default=0, ge=0, le=100_000)
-    """Forecast the correction of a seasonal naive forecast of this many steps; 0 forecasts the level. Forecasting only."""
+    """Forecasting only: correct a seasonal naive forecast of this many steps; 0 forecasts the level."""
     window_norm: Literal["none", "last", "standard"] = "none"
-    """Take each window's last value, or its mean and deviation, out before the model and put it back after (Kim et al., 2022)."""
+    """Forecasting only: take each window's last value, or its mean and deviation, out of the targets before the model
+    and put it back after (Kim et al., 2022)."""

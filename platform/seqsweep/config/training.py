@@ -27,7 +27,8 @@ class TrainingConfig(Config):
     clip_norm: float = Field(default=1.0, ge=0.0, le=1e6)
     """Largest norm of the whole gradient (Pascanu et al., 2013); 0 does not clip."""
     schedule: Literal["constant", "cosine", "plateau"] = "constant"
-    """Learning rate after the warm-up: constant, half a cosine to 0 at `epochs`, or halved after 3 epochs without a better validation loss."""
+    """Learning rate after the warm-up: constant, half a cosine to 0 at `epochs` (Loshchilov & Hutter, 2017), or halved
+    after 3 epochs without a better validation loss."""
     warmup_epochs: int = Field(default=0, ge=0, le=10_000)
     """Epochs over which the learning rate rises linearly, step by step."""
     precision: Literal["float32", "mixed"] = "float32"
