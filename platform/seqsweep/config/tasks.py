@@ -36,7 +36,7 @@ class ForecastingConfig(Config):
     static: tuple[Column, ...] = ()
     """Columns that are constant within a series; text is one-hot encoded."""
     quantiles: tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...] = ()
-    """Quantiles to forecast (pinball loss, Koenker & Bassett, 1978), 0.5 among them; empty forecasts the value itself."""
+    """Quantiles to forecast (pinball loss, Koenker & Bassett, 1978), 0.5 among them; none: the value itself."""
     loss: Literal["mse", "mae", "huber"] = "mae"
     """Training loss of a point forecast, on the scaled targets; quantiles bring their own."""
     stride: int = Field(default=1, ge=1)
