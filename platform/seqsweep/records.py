@@ -7,7 +7,8 @@ over folds. `max_trials` counts complete + pruned + failed.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 Scalar = bool | int | float | str
@@ -29,6 +30,7 @@ class Reason(enum.StrEnum):
     FINISHED = "finished"
     EARLY_STOPPED = "early stopped"
     PRUNED = "pruned"
+    TIME_UP = "time up"
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "out of memory"
     WORKER_LOST = "worker lost"
@@ -59,6 +61,16 @@ class Report:
     """`train_loss`, `val_loss`, `val_<metric>` of the task, `grad_norm`, `learning_rate`, `seconds`."""
 
 
+def best_epoch(reports: Sequence[Report], metric: str, sign: int) -> tuple[int, float] | None:
+    """The first epoch with the best finite `metric` and its value; `sign` is 1 to minimise, -1 to maximise."""
+    finite = [(sign * value, report.epoch) for report in reports
+              if math.isfinite(value := report.metrics.get(metric, math.nan))]
+    if not finite:
+        return None
+    value, epoch = min(finite)
+    return epoch, sign * value
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a trial ended."""
@@ -83,12 +95,16 @@ class TrialRecord:
     ended: float | None = None
     outcome: Outcome | None = None
     reports: tuple[Report, ...] = ()
+    times: tuple[float, ...] = ()
+    """When each report's epoch ended: Unix seconds on the store's clock, one for each of `reports`."""
     attempts: int = 0
     """How often training was begun again after a breakdown."""
     worker: str = ""
     """Host, device and process that trained it."""
     extra: Mapping[str, Scalar] = field(default_factory=dict)
     """Facts measured on the way, such as the number of weights."""
+    revision: int = 0
+    """The sweep's revision counter when the trial was last written."""
 
     @property
     def number(self) -> int:

@@ -1,0 +1,63 @@
+"""A trial's learning curve: one row an epoch, with the time it ended."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from sqlalchemy import Connection, Select, delete, insert, select
+
+from seqsweep.records import Report
+from seqsweep.store.database import now
+from seqsweep.store.tables import reports as table
+
+
+@dataclass
+class Curve:
+    """Reports in the order of their epochs, each with its time in Unix seconds on the store's clock."""
+
+    reports: list[Report] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+
+
+def append_reports(connection: Connection, trial_id: int, reports: Sequence[Report]) -> None:
+    """Write reports; stored ones of the same or a later epoch give way, since training went back to a checkpoint.
+
+    ValueError if the epochs do not rise.
+    """
+    if not reports:
+        return
+    epochs = [report.epoch for report in reports]
+    if any(later <= earlier for earlier, later in pairwise(epochs)):
+        raise ValueError(f"epochs must rise: {epochs}")
+    connection.execute(delete(table).where(table.c.trial_id == trial_id, table.c.epoch >= epochs[0]))
+    clock = connection.execute(select(now())).scalar_one()
+    connection.execute(insert(table), [
+        {"trial_id": trial_id, "epoch": report.epoch, "reported": time, "metrics": _encode(report)}
+        for report, time in zip(reports, _times(reports, clock), strict=True)])
+
+
+def read_curves(connection: Connection, trial_ids: Select[int]) -> dict[int, Curve]:
+    """The curves of a query's trials, by trial id."""
+    curves: dict[int, Curve] = defaultdict(Curve)
+    rows = connection.execute(select(table).where(table.c.trial_id.in_(trial_ids))
+                              .order_by(table.c.trial_id, table.c.epoch))
+    for row in rows:
+        curves[row.trial_id].reports.append(Report(row.epoch, json.loads(row.metrics)))
+        curves[row.trial_id].times.append(row.reported)
+    return curves
+
+
+def _times(reports: Sequence[Report], clock: float) -> list[float]:
+    """When each epoch ended, counted back from the last by the `seconds` each later one took."""
+    times = [clock]
+    for report in reversed(reports[1:]):
+        times.append(times[-1] - max(0.0, report.metrics.get("seconds", 0.0)))
+    return times[::-1]
+
+
+def _encode(report: Report) -> str:
+    return json.dumps({name: float(value) for name, value in report.metrics.items()})

@@ -1,0 +1,327 @@
+"""The store: the one truth about sweeps and trials, in one transactional database.
+
+Each write is one transaction that also checks the controller's lease; nothing else is a commit point.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from seqsweep.errors import Conflict, NotFound
+from seqsweep.records import Outcome, Reason, Report, Scalar, Trial, TrialRecord, TrialState
+from seqsweep.store import checkpoints
+from seqsweep.store import lease as leasing
+from seqsweep.store.curves import Curve, append_reports, read_curves
+from seqsweep.store.database import Database, now
+from seqsweep.store.lease import Holder, Lease
+from seqsweep.store.sweeps import StageRecord, SweepRecord, SweepState
+from seqsweep.store.tables import ensure_schema, leases, stages, sweeps, test_uses, trials
+
+__all__ = ["Holder", "Lease", "StageRecord", "Store", "SweepRecord", "SweepState"]
+
+
+class Store:
+    """Sweeps, trials, curves, checkpoints and leases; safe to share between threads, a context that closes it.
+
+    Every method raises Unavailable if the database fails, and NotFound for a sweep that does not exist.
+    Times are Unix seconds on the database's clock.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    def open(cls, url: str) -> Store:
+        """Open `sqlite:///FILE` or `postgresql://...`, creating its tables where there are none."""
+        database = Database(url)
+        try:
+            ensure_schema(database)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Store({self._database})"
+
+    # -- sweeps
+
+    def create_sweep(self, name: str, document: str, spec: str, spec_hash: str,
+                     facts: Mapping[str, Any]) -> SweepRecord:
+        """Enter a new sweep, queued; Conflict if the name is taken."""
+        try:
+            with self._database.write() as connection:
+                connection.execute(insert(sweeps).values(
+                    uid=uuid.uuid4().hex, name=name, document=document, spec=spec, spec_hash=spec_hash,
+                    state=SweepState.QUEUED, message="", created=now(), updated=now(), active_seconds=0.0,
+                    facts=json.dumps(dict(facts)), revision=0))
+                record = _sweep(connection, name)
+                connection.execute(insert(leases).values(
+                    sweep_id=record.id, token=0, host="", place="", pid=0, born=0.0, since=0.0, expires=0.0))
+                return record
+        except IntegrityError:
+            raise Conflict(f"a sweep named {name} is already in the store") from None
+
+    def sweep(self, name: str) -> SweepRecord:
+        """One sweep; NotFound with the nearest name."""
+        with self._database.read() as connection:
+            return _sweep(connection, name)
+
+    def sweeps(self) -> list[SweepRecord]:
+        """All sweeps, oldest first."""
+        with self._database.read() as connection:
+            return [_sweep_record(row) for row in connection.execute(select(sweeps).order_by(sweeps.c.id))]
+
+    def acquire(self, name: str, ttl: float = 30.0) -> Lease:
+        """Become the sweep's one controller; Conflict naming the host and process that is.
+
+        A controller of this host whose process is dead is replaced at once, another `ttl` seconds after its last sign.
+        """
+        with self._database.write() as connection:
+            sweep = _sweep(connection, name)
+            token = leasing.take(connection, sweep, ttl)
+        return Lease(self._database, sweep, token, ttl)
+
+    def holder(self, name: str) -> Holder | None:
+        """The process that controls the sweep; None if there is none."""
+        with self._database.read() as connection:
+            return leasing.holder(connection, _sweep(connection, name).id)
+
+    def request_stop(self, name: str) -> SweepState:
+        """Ask the sweep's controller, wherever it runs, to stop; a sweep without one is stopped at once.
+
+        Returns the state the sweep is in now. One that has ended stays as it is.
+        """
+        with self._database.write() as connection:
+            sweep = _sweep(connection, name)
+            if sweep.state not in (SweepState.QUEUED, SweepState.RUNNING, SweepState.STOPPING):
+                return sweep.state
+            held = leasing.holder(connection, sweep.id) is not None
+            state = SweepState.STOPPING if held else SweepState.STOPPED
+            connection.execute(update(sweeps).where(sweeps.c.id == sweep.id).values(state=state, updated=now()))
+            return state
+
+    def stop_requested(self, name: str) -> bool:
+        """Whether the sweep was asked to stop since its controller last set it running."""
+        return self.sweep(name).state in (SweepState.STOPPING, SweepState.STOPPED)
+
+    # -- writes of the controller: Conflict, and nothing written, once the lease was taken
+
+    def update_sweep(self, lease: Lease, *, spec: str | None = None, document: str | None = None,
+                     spec_hash: str | None = None, data_hash: str | None = None, state: SweepState | None = None,
+                     message: str | None = None, add_active: float = 0.0,
+                     facts: Mapping[str, Any] | None = None) -> None:
+        """Change what is given; `add_active` seconds are added and `facts` merged."""
+        given = {"spec": spec, "document": document, "spec_hash": spec_hash, "data_hash": data_hash, "state": state,
+                 "message": None if message is None else _plain(message)}
+        changes: dict[str, Any] = {column: value for column, value in given.items() if value is not None}
+        with self._held(lease) as connection:
+            if facts is not None:
+                changes["facts"] = json.dumps({**_sweep(connection, lease.sweep.name).facts, **facts})
+            connection.execute(update(sweeps).where(sweeps.c.id == lease.sweep.id).values(
+                updated=now(), active_seconds=sweeps.c.active_seconds + add_active, **changes))
+
+    def start_trial(self, lease: Lease, trial: Trial, worker: str = "") -> None:
+        """Enter a trial as running; Conflict if its number is taken."""
+        try:
+            with self._held(lease) as connection:
+                connection.execute(insert(trials).values(
+                    sweep_id=lease.sweep.id, number=trial.number, params=json.dumps(dict(trial.params)),
+                    seed=trial.seed, grid_cell=trial.grid_cell, state=TrialState.RUNNING, message="", started=now(),
+                    attempts=0, worker=_plain(worker), extra="{}", revision=_next_revision(connection, lease)))
+        except IntegrityError:
+            raise Conflict(f"trial {trial.number} of sweep {lease.sweep.name} was already started") from None
+
+    def save_progress(self, lease: Lease, number: int, reports: Sequence[Report], *, last: bytes | None,
+                      best: bytes | None, epoch: int, attempts: int | None = None, worker: str | None = None) -> None:
+        """Add a running trial's reports since the last call, and checkpoints of `epoch` in place of the earlier ones.
+
+        Stored reports of the same or later epochs give way to these. Conflict if the trial is closed.
+        """
+        given = {"attempts": attempts, "worker": None if worker is None else _plain(worker)}
+        changes = {column: value for column, value in given.items() if value is not None}
+        with self._held(lease) as connection:
+            row = _trial_row(connection, lease, number)
+            if row.state != TrialState.RUNNING:
+                raise Conflict(f"trial {number} of sweep {lease.sweep.name} is closed ({row.state}); nothing written")
+            append_reports(connection, row.id, reports)
+            for kind, blob in ((checkpoints.LAST, last), (checkpoints.BEST, best)):
+                if blob is not None:
+                    checkpoints.put(connection, row.id, kind, epoch, blob)
+            connection.execute(update(trials).where(trials.c.id == row.id).values(
+                revision=_next_revision(connection, lease), **changes))
+
+    def close_trial(self, lease: Lease, number: int, outcome: Outcome, reports: Sequence[Report], *,
+                    best: bytes | None, keep: int, sign: int, extra: Mapping[str, Scalar]) -> None:
+        """End a trial, once: the reports not yet stored, its outcome and its weights, in one transaction.
+
+        Of the sweep's complete and pruned trials only the `keep` best keep their weights (sign +1: the least value is
+        best, -1: the greatest). Closing again with an equal outcome does nothing, with another is a Conflict.
+        """
+        _check_outcome(number, outcome)
+        outcome = replace(outcome, message=_plain(outcome.message))
+        with self._held(lease) as connection:
+            row = _trial_row(connection, lease, number)
+            if row.state != TrialState.RUNNING:
+                if _outcome(row) == outcome:
+                    return
+                raise Conflict(f"trial {number} of sweep {lease.sweep.name} is closed already ({row.state}, "
+                               f"{row.reason}); nothing was written")
+            append_reports(connection, row.id, reports)
+            if best is not None:
+                checkpoints.put(connection, row.id, checkpoints.BEST, outcome.best_epoch or 0, best)
+            checkpoints.drop(connection, row.id, checkpoints.LAST)
+            connection.execute(update(trials).where(trials.c.id == row.id).values(
+                state=outcome.state, reason=outcome.reason, value=outcome.value, best_epoch=outcome.best_epoch,
+                message=outcome.message, ended=now(), extra=json.dumps(dict(extra)),
+                revision=_next_revision(connection, lease)))
+            checkpoints.keep_best(connection, lease.sweep.id, keep, sign)
+
+    def put_stage(self, lease: Lease, stage: str, key: str, value: Mapping[str, Any]) -> None:
+        """Store a pipeline stage's result in the place of an earlier one."""
+        with self._held(lease) as connection:
+            connection.execute(delete(stages).where(stages.c.sweep_id == lease.sweep.id, stages.c.stage == stage))
+            connection.execute(insert(stages).values(
+                sweep_id=lease.sweep.id, stage=stage, key=key, value=json.dumps(dict(value)), created=now()))
+
+    # -- reads
+
+    def trials(self, name: str, *, curves: bool = True, since: int = 0) -> list[TrialRecord]:
+        """The sweep's trials by number, those written after revision `since`, with their curves where wanted."""
+        with self._database.read() as connection:
+            wanted = (trials.c.sweep_id == _sweep(connection, name).id, trials.c.revision > since)
+            rows = connection.execute(select(trials).where(*wanted).order_by(trials.c.number)).all()
+            found = read_curves(connection, select(trials.c.id).where(*wanted)) if curves else {}
+        return [_trial_record(row, found.get(row.id, Curve())) for row in rows]
+
+    def revision(self, name: str) -> int:
+        """The sweep's counter, raised by each write of a trial."""
+        with self._database.read() as connection:
+            _sweep(connection, name)
+            return int(connection.execute(select(sweeps.c.revision).where(sweeps.c.name == name)).scalar_one())
+
+    def last_checkpoint(self, name: str, number: int) -> tuple[int, bytes] | None:
+        """Epoch and bytes to go on from with a running trial; None if there are none."""
+        with self._database.read() as connection:
+            return checkpoints.read(connection, _sweep(connection, name).id, number, checkpoints.LAST)
+
+    def best_weights(self, name: str, number: int) -> bytes | None:
+        """Weights of the trial's best epoch; None if they were not kept."""
+        with self._database.read() as connection:
+            found = checkpoints.read(connection, _sweep(connection, name).id, number, checkpoints.BEST)
+        return None if found is None else found[1]
+
+    def stage(self, name: str, stage: str) -> StageRecord | None:
+        """Result of one pipeline stage; None if it has none."""
+        return self.stages(name).get(stage)
+
+    def stages(self, name: str) -> dict[str, StageRecord]:
+        """Results of the pipeline stages, by stage, in the order they were stored."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(stages).where(stages.c.sweep_id == _sweep(connection, name).id)
+                                      .order_by(stages.c.created))
+            return {row.stage: StageRecord(row.key, json.loads(row.value), row.created) for row in rows}
+
+    # -- uses of test parts
+
+    def touch_test(self, data_hash: str, sweep: str, model: str) -> int:
+        """Record that a test part was used to judge a model; returns how often it was used, this time included."""
+        with self._database.write() as connection:
+            connection.execute(insert(test_uses).values(data_hash=data_hash, sweep=sweep, model=model, created=now()))
+            return _test_uses(connection, data_hash)
+
+    def test_uses(self, data_hash: str) -> int:
+        """How often a test part was used."""
+        with self._database.read() as connection:
+            return _test_uses(connection, data_hash)
+
+    @contextmanager
+    def _held(self, lease: Lease) -> Iterator[Connection]:
+        with self._database.write() as connection:
+            lease.check(connection)
+            yield connection
+
+
+def _sweep(connection: Connection, name: str) -> SweepRecord:
+    row = connection.execute(select(sweeps).where(sweeps.c.name == name)).one_or_none()
+    if row is None:
+        names = list(connection.execute(select(sweeps.c.name)).scalars())
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]}?" if near else "`seqsweep runs` lists those there are"
+        raise NotFound(f"no sweep named {name} in the store; {hint}")
+    return _sweep_record(row)
+
+
+def _sweep_record(row: Row[Any]) -> SweepRecord:
+    return SweepRecord(
+        id=row.id, uid=row.uid, name=row.name, document=row.document, spec=row.spec, spec_hash=row.spec_hash,
+        data_hash=row.data_hash, state=SweepState(row.state), message=row.message, created=row.created,
+        updated=row.updated, active_seconds=row.active_seconds, facts=json.loads(row.facts))
+
+
+def _next_revision(connection: Connection, lease: Lease) -> int:
+    raised = update(sweeps).where(sweeps.c.id == lease.sweep.id).values(revision=sweeps.c.revision + 1, updated=now())
+    return int(connection.execute(raised.returning(sweeps.c.revision)).scalar_one())
+
+
+def _trial_row(connection: Connection, lease: Lease, number: int) -> Row[Any]:
+    row = connection.execute(
+        select(trials).where(trials.c.sweep_id == lease.sweep.id, trials.c.number == number)).one_or_none()
+    if row is None:
+        raise NotFound(f"no trial {number} in sweep {lease.sweep.name}")
+    return row
+
+
+def _trial_record(row: Row[Any], curve: Curve) -> TrialRecord:
+    return TrialRecord(
+        trial=Trial(row.number, json.loads(row.params), row.seed, row.grid_cell), state=TrialState(row.state),
+        started=row.started, ended=row.ended, outcome=_outcome(row), reports=tuple(curve.reports),
+        times=tuple(curve.times), attempts=row.attempts, worker=row.worker, extra=json.loads(row.extra),
+        revision=row.revision)
+
+
+def _outcome(row: Row[Any]) -> Outcome | None:
+    if row.state == TrialState.RUNNING:
+        return None
+    return Outcome(TrialState(row.state), Reason(row.reason), row.value, row.best_epoch, row.message)
+
+
+def _check_outcome(number: int, outcome: Outcome) -> None:
+    if outcome.state is TrialState.RUNNING:
+        raise ValueError(f"trial {number}: an outcome cannot be running")
+    if (outcome.value is None) != (outcome.best_epoch is None):
+        raise ValueError(f"trial {number}: a value has its best epoch, and only a value has one")
+    if outcome.value is not None and not math.isfinite(outcome.value):
+        raise ValueError(f"trial {number}: its value is {outcome.value}; a trial without a finite one has None")
+
+
+def _test_uses(connection: Connection, data_hash: str) -> int:
+    counted = select(func.count()).select_from(test_uses).where(test_uses.c.data_hash == data_hash)
+    return connection.execute(counted).scalar_one()
+
+
+def _plain(text: str) -> str:
+    """Text that every database takes: PostgreSQL refuses NUL, and neither takes half a surrogate pair."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
