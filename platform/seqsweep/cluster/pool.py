@@ -1,0 +1,222 @@
+"""The workers, behind one face: a Ray actor each, or none and everything in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from seqsweep.cluster.messages import Advance, Advanced, Event, Lost
+from seqsweep.config.sweep import ResourcesConfig
+from seqsweep.data.batch import Prepared
+from seqsweep.errors import Unavailable
+
+_START_FAILURES = 5
+"""Workers in a row that die while starting before the sweep gives up."""
+
+
+class Pool(Protocol):
+    """A fixed number of places for workers; a dead worker is replaced by the pool, its trial is the controller's."""
+
+    size: int
+
+    def idle(self) -> list[int]:
+        """Workers that are up and have nothing to do."""
+        ...
+
+    def submit(self, worker: int, work: Advance) -> None:
+        """Hand work to an idle worker; the answer comes through `wait`."""
+        ...
+
+    def wait(self, timeout: float) -> list[Event]:
+        """What has happened since; waits at most `timeout` seconds for the first event."""
+        ...
+
+    def kill(self, worker: int) -> None:
+        """Give up a worker, whatever it is doing; a fresh one takes its place, and no event comes of it."""
+        ...
+
+    def close(self) -> None:
+        """Let the workers go."""
+        ...
+
+
+class LocalPool:
+    """`workers: 0`: one worker inside this process, for debugging and notebooks; one stack trace."""
+
+    def __init__(self, data: tuple[Prepared, ...], resources: ResourcesConfig) -> None:
+        from seqsweep.cluster.worker import Worker
+
+        self.size = 1
+        self._worker = Worker(data, resources.cpus_per_worker, "cpu" if resources.gpus_per_worker == 0 else "auto")
+        self._work: Advance | None = None
+
+    def idle(self) -> list[int]:
+        """Always the one worker: it trains inside `wait`."""
+        return [0] if self._work is None else []
+
+    def submit(self, worker: int, work: Advance) -> None:
+        """Keep the work until `wait`."""
+        self._work = work
+
+    def wait(self, timeout: float) -> list[Event]:
+        """Do the work in hand."""
+        if self._work is None:
+            time.sleep(timeout)
+            return []
+        work, self._work = self._work, None
+        return [Event(0, self._worker.advance(work))]
+
+    def kill(self, worker: int) -> None:
+        """Forget the work in hand."""
+        self._work = None
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+@dataclass
+class _Slot:
+    actor: Any
+    starting: Any = None
+    """Reference of `ready`, until the actor is up."""
+    busy: Any = None
+    """Reference of the running `advance`."""
+
+
+class RayPool:
+    """Warm Ray actors that share the prepared arrays through the object store without a copy.
+
+    Ray's own restarts and retries are off: retries have one place, the controller.
+    """
+
+    def __init__(self, data: tuple[Prepared, ...], resources: ResourcesConfig, most: int) -> None:
+        import ray
+
+        self._ray: Any = ray
+        workers, gpus = _fit_into_cluster(resources, self._ray.cluster_resources())
+        self.size = min(workers, most)
+        self._threads = resources.cpus_per_worker
+        self._gpus = gpus
+        self._data = ray.put(data)
+        self._failures = 0
+        self._slots = [self._start() for _ in range(self.size)]
+
+    def idle(self) -> list[int]:
+        """Workers that are up and have nothing to do."""
+        return [index for index, slot in enumerate(self._slots) if slot.starting is None and slot.busy is None]
+
+    def submit(self, worker: int, work: Advance) -> None:
+        """Call the actor; returns at once."""
+        slot = self._slots[worker]
+        slot.busy = slot.actor.advance.remote(work)
+
+    def wait(self, timeout: float) -> list[Event]:
+        """Collect answers and deaths; starts a fresh actor for each dead one."""
+        places = {slot.starting or slot.busy: index for index, slot in enumerate(self._slots)
+                  if slot.starting is not None or slot.busy is not None}
+        if not places:
+            time.sleep(timeout)
+            return []
+        ready, _ = self._ray.wait(list(places), num_returns=1, timeout=timeout)
+        if ready:  # one has come: take whatever else is there without waiting
+            ready, _ = self._ray.wait(list(places), num_returns=len(places), timeout=0)
+        return [event for reference in ready for event in self._collect(places[reference])]
+
+    def kill(self, worker: int) -> None:
+        """Kill the actor and start another."""
+        self._ray.kill(self._slots[worker].actor)
+        self._slots[worker] = self._start()
+
+    def close(self) -> None:
+        """Kill the actors and leave the cluster; a local cluster ends with it."""
+        for slot in self._slots:
+            with contextlib.suppress(Exception):
+                self._ray.kill(slot.actor)
+        self._ray.shutdown()
+
+    def _start(self) -> _Slot:
+        from seqsweep.cluster.worker import Worker
+
+        actor = self._ray.remote(Worker).options(
+            num_cpus=self._threads, num_gpus=self._gpus, max_restarts=0, max_task_retries=0,
+        ).remote(self._data, self._threads, "auto" if self._gpus else "cpu")
+        return _Slot(actor, starting=actor.ready.remote())
+
+    def _collect(self, worker: int) -> Iterator[Event]:
+        slot = self._slots[worker]
+        starting = slot.starting is not None
+        try:
+            answer = self._ray.get(slot.starting or slot.busy)
+        except (self._ray.exceptions.RayActorError, self._ray.exceptions.RayTaskError,
+                self._ray.exceptions.ObjectLostError, self._ray.exceptions.WorkerCrashedError) as error:
+            self._count_failure(starting, error)
+            self._slots[worker] = self._start()
+            if not starting:
+                yield Event(worker, Lost(_first_line(error)))
+            return
+        self._failures = 0
+        slot.starting = slot.busy = None
+        if isinstance(answer, Advanced):
+            yield Event(worker, answer)
+
+    def _count_failure(self, starting: bool, error: Exception) -> None:
+        self._failures += starting
+        if self._failures >= _START_FAILURES:
+            raise Unavailable(f"{_START_FAILURES} workers in a row died while starting; the last one said:\n{error}")
+
+
+def start_ray(address: str, resources: ResourcesConfig) -> None:
+    """Join the cluster at `address`, or start one on this machine (`local`), which ends with this process.
+
+    Raises Unavailable where there is no cluster at that address.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # else the working folder is uploaded and changed
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a worker without a GPU sees none
+    import ray
+
+    if ray.is_initialized():
+        return
+    options: dict[str, Any] = {"address": address, "logging_level": logging.ERROR, "log_to_driver": False}
+    if address == "local":
+        options["include_dashboard"] = False
+        if resources.workers != "auto":
+            options["num_cpus"] = max(os.cpu_count() or 1, resources.workers * resources.cpus_per_worker)
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise Unavailable(f"no Ray cluster at {address}: {_first_line(error)}") from error
+
+
+def open_pool(data: tuple[Prepared, ...], resources: ResourcesConfig, *, most: int) -> Pool:
+    """Workers as the sweep's resources say, at most `most` (there is no use for more than trials)."""
+    if resources.workers == 0:
+        return LocalPool(data, resources)
+    return RayPool(data, resources, most)
+
+
+def _fit_into_cluster(resources: ResourcesConfig, cluster: dict[str, float]) -> tuple[int, float]:
+    """Number of workers and GPUs each; raises Unavailable where the cluster has too little for one."""
+    cpus, gpus = int(cluster.get("CPU", 0)), cluster.get("GPU", 0.0)
+    each = (1.0 if gpus else 0.0) if resources.gpus_per_worker == "auto" else resources.gpus_per_worker
+    room = cpus // resources.cpus_per_worker
+    if each:
+        room = min(room, int(gpus / each))
+    if room < 1:
+        raise Unavailable(f"the Ray cluster has {cpus} CPUs and {gpus:g} GPUs: too little for one worker of "
+                          f"{resources.cpus_per_worker} CPUs and {each:g} GPUs")
+    if resources.workers == "auto":
+        return room, each
+    if resources.workers > room:
+        raise Unavailable(f"resources.workers is {resources.workers}, but the Ray cluster has room for {room} "
+                          f"({cpus} CPUs, {gpus:g} GPUs)")
+    return resources.workers, each
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__
