@@ -93,16 +93,17 @@ class _Hand:
 class Search:
     """One run of the controller over one sweep: from what the store holds to `max_trials`, a stop, or an error.
 
-    `lease` proves that this is the only controller; `pool` holds the workers; `observe` is called about twice a second.
+    `lease` proves that this is the only controller; `pool` holds the workers; `observe` is called about twice a second;
+    `stop`, once set, ends the run tidily: the running trials leave a checkpoint.
     """
 
     def __init__(self, sweep: Sweep, store: Store, lease: Lease, pool: Pool,
-                 observe: Callable[[Progress], None] = lambda _: None) -> None:
+                 observe: Callable[[Progress], None] = lambda _: None, stop: threading.Event | None = None) -> None:
         self._sweep, self._store, self._lease, self._pool, self._observe = sweep, store, lease, pool, observe
+        self._stop = stop or threading.Event()
         self._metric = f"val_{sweep.metric.name}"
         self._sign = -1 if sweep.metric.goal == "maximize" else 1
         self._brain, self._pruner = Brain(sweep), Pruner(sweep)
-        self._stop = threading.Event()
         self._note = ""
         self._next: Trial | None = None
         self._exhausted = False
@@ -138,10 +139,6 @@ class Search:
     def _new_hand(self, trial: Trial) -> _Hand:
         return _Hand(trial, fit_config(self._sweep, trial.params, trial.seed))
 
-    def stop(self) -> None:
-        """End tidily: the running trials leave a checkpoint. Safe from a signal handler."""
-        self._stop.set()
-
     def run(self) -> bool:
         """Search until the budget is spent: True then, False where a stop was asked for.
 
@@ -159,7 +156,8 @@ class Search:
         return False
 
     def _finished(self) -> bool:
-        return not self._waiting and (self._next or self._ask()) is None
+        self._next = self._next or self._ask()
+        return not self._waiting and self._next is None
 
     def _time_up(self) -> bool:
         limit = self._sweep.budget.max_time
@@ -303,6 +301,8 @@ class Search:
         if hand.attempts > self._sweep.retries:
             self._close(hand, Reason.WORKER_LOST, f"lost {hand.attempts} times; the last time: {lost.message}")
             return
+        self._store.save_progress(self._lease, hand.trial.number, (), last=None, best=None, epoch=hand.checkpoint_epoch,
+                                  attempts=hand.attempts)
         self._note = f"trial {hand.trial.number} lost its worker and goes on from epoch {hand.checkpoint_epoch}"
         self._waiting.insert(0, hand)
 

@@ -174,7 +174,8 @@ class Store:
                 revision=_next_revision(connection, lease), **changes))
 
     def close_trial(self, lease: Lease, number: int, outcome: Outcome, reports: Sequence[Report], *,
-                    best: bytes | None, keep: int, sign: int, extra: Mapping[str, Scalar]) -> None:
+                    best: bytes | None, keep: int, sign: int, extra: Mapping[str, Scalar],
+                    attempts: int | None = None, worker: str | None = None) -> None:
         """End a trial, once: the reports not yet stored, its outcome and its weights, in one transaction.
 
         Of the sweep's complete and pruned trials only the `keep` best keep their weights (sign +1: the least value is
@@ -182,6 +183,8 @@ class Store:
         """
         _check_outcome(number, outcome)
         outcome = replace(outcome, message=_plain(outcome.message))
+        given = {"attempts": attempts, "worker": None if worker is None else _plain(worker)}
+        changes = {column: value for column, value in given.items() if value is not None}
         with self._held(lease) as connection:
             row = _trial_row(connection, lease, number)
             if row.state != TrialState.RUNNING:
@@ -196,7 +199,7 @@ class Store:
             connection.execute(update(trials).where(trials.c.id == row.id).values(
                 state=outcome.state, reason=outcome.reason, value=outcome.value, best_epoch=outcome.best_epoch,
                 message=outcome.message, ended=now(), extra=json.dumps(dict(extra)),
-                revision=_next_revision(connection, lease)))
+                revision=_next_revision(connection, lease), **changes))
             checkpoints.keep_best(connection, lease.sweep.id, keep, sign)
 
     def put_stage(self, lease: Lease, stage: str, key: str, value: Mapping[str, Any]) -> None:
@@ -269,7 +272,7 @@ def _sweep(connection: Connection, name: str) -> SweepRecord:
     if row is None:
         names = list(connection.execute(select(sweeps.c.name)).scalars())
         near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]}?" if near else "`seqsweep runs` lists those there are"
+        hint = f"did you mean {near[0]}?" if near else "`seqsweep list` shows those there are"
         raise NotFound(f"no sweep named {name} in the store; {hint}")
     return _sweep_record(row)
 
