@@ -7,7 +7,7 @@ A sample is a stretch of rows: a window (context + horizon) in forecasting, a wh
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,8 @@ class DataInfo(Config):
     """Names of the C columns of `static_SC` after one-hot encoding."""
     static_categories: dict[str, tuple[str, ...]] = {}
     """Categories of each static text column, in the order of their one-hot columns."""
+    static_scaling: Scaling | None = None
+    """Of the static number columns, in the order of `static_features`; None where there are none."""
     columns: tuple[str, ...]
     """Raw value columns in the order they are read, before derived ones are added."""
     classes: tuple[str, ...] = ()
@@ -51,6 +53,12 @@ class DataInfo(Config):
     """Of each raw column: what leads a series that begins with a missing value (training mean)."""
     freq: str = ""
     """Distance of two steps as a pandas offset; empty where there is no time."""
+    time: Literal["", "timestamp", "number"] = ""
+    """What the time column holds; timestamps too where times follow from `data.start`."""
+    time_unit: float = 1.0
+    """A number in the time column is `times_T * time_unit`."""
+    time_step: int = 0
+    """Distance of two steps in units of `times_T`; 0 where it varies (months) or there is no time."""
     start: str = ""
     """ISO time of the first row of the first series where the file has no time column."""
     seasons: tuple[int, ...] = ()
@@ -97,13 +105,15 @@ class Prepared:
     """Part -> sorted hashes of the rows whose targets or labels it uses."""
     info: DataInfo
     times_T: npt.NDArray[np.int64] | None = None
-    """Unix nanoseconds of each row; None where there is no time."""
+    """Unix nanoseconds of each row, or multiples of `info.time_unit`; None where there is no time."""
+    first_S: Ints | None = None
+    """First row of each series in `values_TF`."""
 
     def arrays(self) -> dict[str, Any]:
         """Every array under a flat name, for hashing and for moving to shared memory."""
         flat: dict[str, Any] = {"values_TF": self.values_TF, "static_SC": self.static_SC,
                                 "shift_SD": self.shift_SD, "scale_SD": self.scale_SD}
-        for optional in ("observed_TD", "times_T"):
+        for optional in ("observed_TD", "times_T", "first_S"):
             if getattr(self, optional) is not None:
                 flat[optional] = getattr(self, optional)
         for part, samples in self.parts.items():
