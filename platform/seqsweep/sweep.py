@@ -29,6 +29,7 @@ from seqsweep.records import (
 )
 from seqsweep.search.brain import Brain
 from seqsweep.search.pruning import Pruner
+from seqsweep.search.space import goal_sign
 from seqsweep.store.lease import Lease
 from seqsweep.store.records import Store
 
@@ -102,7 +103,7 @@ class Search:
         self._sweep, self._store, self._lease, self._pool, self._observe = sweep, store, lease, pool, observe
         self._stop = stop or threading.Event()
         self._metric = f"val_{sweep.metric.name}"
-        self._sign = -1 if sweep.metric.goal == "maximize" else 1
+        self._sign = goal_sign(sweep)
         self._brain, self._pruner = Brain(sweep), Pruner(sweep)
         self._note = ""
         self._next: Trial | None = None

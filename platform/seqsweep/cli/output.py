@@ -1,0 +1,70 @@
+"""Where verbs print: tables for people, JSON for programs, errors with their exit code."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from seqsweep.errors import SeqsweepError
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON to standard output; numbers JSON does not have become null."""
+    sys.stdout.write(json.dumps(_jsonable(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def print_error(error: SeqsweepError, *, as_json: bool) -> None:
+    """Print an error to standard error, each problem with its place and what would be right."""
+    if as_json:
+        problems = [{"where": p.where, "what": p.what, "right": p.right} for p in error.problems]
+        sys.stderr.write(json.dumps({"error": type(error).__name__, "exit_code": error.exit_code,
+                                     "problems": problems}, indent=2, ensure_ascii=False) + "\n")
+        return
+    for problem in error.problems:
+        place = f"[bold]{escape(problem.where)}:[/] " if problem.where else ""
+        err.print(f"[bold red]error:[/] {place}{escape(problem.what)}")
+        if problem.right:
+            err.print(f"       {escape(problem.right)}", style="dim")
+
+
+def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None, title: str = "") -> Table:
+    """A table of rows; columns default to the keys of all rows in the order they come."""
+    rows = list(rows)
+    columns = columns or list(dict.fromkeys(key for row in rows for key in row))
+    drawn = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    for column in columns:
+        numeric = any(isinstance(row.get(column), (int, float)) for row in rows)
+        drawn.add_column(column, justify="right" if numeric else "left")
+    for row in rows:
+        drawn.add_row(*(escape(cell(row.get(column))) for column in columns))
+    return drawn
+
+
+def cell(value: Any) -> str:
+    """A value as text for a table: four significant digits, nothing for what is missing."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_jsonable(item) for item in value]
+    if hasattr(value, "item") and not isinstance(value, (str, bytes)):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
