@@ -1,0 +1,129 @@
+"""Fixtures of more than one room: real servers and stores."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from seqsweep.store.records import Store
+
+PASSWORD = "p@ss/w:rd"
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    port: int
+
+    def url(self, database: str, password: str = PASSWORD) -> str:
+        escaped = password.replace("@", "%40").replace("/", "%2F").replace(":", "%3A")
+        return f"postgresql://seqsweep:{escaped}@127.0.0.1:{self.port}/{database}"
+
+    def execute(self, statement: str, database: str = "postgres") -> None:
+        import psycopg
+
+        with psycopg.connect(host="127.0.0.1", port=self.port, user="seqsweep", password=PASSWORD, dbname=database,
+                             autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _postgres_binaries() -> Path:
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    found = shutil.which("initdb") or (str(debian[-1]) if debian else None)
+    if found is None:
+        pytest.skip("PostgreSQL is not installed: no initdb on the PATH or in /usr/lib/postgresql")
+    return Path(found).resolve().parent
+
+
+def _server_user() -> str | None:
+    """PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return None
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of this test run's own, on a free port, with a password."""
+    binaries, user = _postgres_binaries(), _server_user()
+    folder = Path(tempfile.mkdtemp(prefix="seqsweep-postgres-"))
+    (folder / "password").write_text(PASSWORD)
+    if user is not None:
+        for path in (folder, folder / "password"):
+            shutil.chown(path, user)
+    group = None if user is None else pwd.getpwnam(user).pw_gid
+    subprocess.run([binaries / "initdb", "-D", folder / "data", "-U", "seqsweep", "--auth=scram-sha-256",
+                    f"--pwfile={folder / 'password'}", "--encoding=UTF8", "--locale=C", "--no-sync"],
+                   user=user, group=group, cwd=folder, check=True, capture_output=True)
+    server = PostgresServer(free_port())
+    process = subprocess.Popen(
+        [binaries / "postgres", "-D", folder / "data", "-p", str(server.port), "-k", folder, "-h", "127.0.0.1", "-F"],
+        user=user, group=group, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(server)
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_for(server: PostgresServer) -> None:
+    import psycopg
+
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            server.execute("SELECT 1")
+            return
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """An empty PostgreSQL database."""
+    database = f"test_{uuid.uuid4().hex}"
+    postgres_server.execute(f"CREATE DATABASE {database}")
+    return postgres_server.url(database)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/seqsweep.db"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    """An empty store of each kind."""
+    with Store.open(store_url) as opened:
+        yield opened
