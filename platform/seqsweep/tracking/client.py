@@ -1,0 +1,76 @@
+"""The way to MLflow: a client without global state, that fails within seconds and never prints a password."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+_MLFLOW_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the default of 7 blocks for minutes
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+}
+for _name, _value in _MLFLOW_SETTINGS.items():
+    os.environ.setdefault(_name, _value)  # MLflow reads these from nowhere else; the user's own setting wins
+
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+
+from seqsweep.errors import Problem, SeqsweepError, Unavailable  # noqa: E402
+
+_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_PASSWORD = re.compile(r"(\w://[^:/@\s]*):[^/\s]*@")
+_REFUSALS = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS",
+                       "PERMISSION_DENIED", "UNAUTHENTICATED", "BAD_REQUEST"})
+
+
+def masked(text: str) -> str:
+    """The text with every password of a URL in it replaced by `***`."""
+    return _PASSWORD.sub(r"\1:***@", text)
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client of the tracking and registry store at `uri`. Raises Unavailable where nothing answers there."""
+    _require_listener(uri)
+    with answering(uri):
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def answering(uri: str) -> Iterator[None]:
+    """Turn every failure of MLflow inside into Unavailable."""
+    try:
+        yield
+    except SeqsweepError:
+        raise
+    except Exception as error:
+        # The stores let errors of SQLAlchemy, requests and the file system through as they are.
+        raise _unavailable(uri, error) from error
+
+
+def _require_listener(uri: str) -> None:
+    """A first knock of at most 5 seconds: MLflow itself would retry a dead database for minutes."""
+    parts = urlsplit(uri)
+    scheme = parts.scheme.partition("+")[0]
+    if not parts.hostname or scheme not in _PORTS:
+        return
+    try:
+        socket.create_connection((parts.hostname, parts.port or _PORTS[scheme]), timeout=5.0).close()
+    except OSError as error:
+        raise _unavailable(uri, error) from error
+
+
+def _unavailable(uri: str, error: BaseException) -> Unavailable:
+    message = next(iter(masked(str(error)).strip().splitlines()), type(error).__name__)
+    if isinstance(error, MlflowException) and error.error_code in _REFUSALS:
+        return Unavailable(Problem(masked(uri), f"MLflow answers: {message}"))
+    return Unavailable(Problem(masked(uri), f"MLflow does not answer: {message}",
+                               "Is MLFLOW_TRACKING_URI right, and is the server running?"))
