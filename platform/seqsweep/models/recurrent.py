@@ -1,0 +1,93 @@
+"""A stack of recurrent layers that reads a batch of sequences and gives one state each.
+
+Shapes: B sequences, T steps (padded to the longest), F features, H hidden units of all directions together.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqsweep.config.models import RecurrentConfig
+from seqsweep.models.cells import build_cell
+
+
+class Recurrent(nn.Module):
+    """Elman, LSTM or GRU layers, in one or both directions, pooled to one state per sequence.
+
+    A padded sequence gives what it gives alone: a forward layer cannot see the padding behind it, a backward layer
+    reads each sequence reversed by its own length, and pooling leaves the padding out.
+    """
+
+    def __init__(self, config: RecurrentConfig, input_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.output_size = config.hidden_size * (2 if config.bidirectional else 1)
+        sizes = [input_size] + [self.output_size] * (config.num_layers - 1)
+        self.forwards = nn.ModuleList(build_cell(config, size) for size in sizes)
+        self.backwards = nn.ModuleList(build_cell(config, size) for size in sizes if config.bidirectional)
+        self.norms = nn.ModuleList(nn.LayerNorm(self.output_size) for _ in sizes if config.layer_norm)
+
+    def forward(self, x_BTF: Tensor, length_B: Tensor | None = None) -> Tensor:
+        """Read sequences and return their states `(B, H)`; `length_B=None` says that all fill T."""
+        out_BTH = x_BTF
+        for layer in range(self.config.num_layers):
+            if layer:
+                out_BTH = functional.dropout(out_BTH, self.config.dropout, self.training)
+            out_BTH = self._layer(layer, self._same_mask(out_BTH), length_B)
+        pooled_BH = self._pool(out_BTH, length_B)
+        return functional.dropout(pooled_BH, self.config.variational_dropout, self.training)
+
+    def _layer(self, layer: int, x_BTF: Tensor, length_B: Tensor | None) -> Tensor:
+        out_BTH: Tensor = self.forwards[layer](x_BTF)[0]
+        if self.config.bidirectional:
+            back_BTH = self.backwards[layer](reverse(x_BTF, length_B))[0]
+            out_BTH = torch.cat([out_BTH, reverse(back_BTH, length_B)], dim=-1)
+        if self.config.layer_norm:
+            out_BTH = self.norms[layer](out_BTH)
+        return out_BTH
+
+    def _same_mask(self, x_BTF: Tensor) -> Tensor:
+        """Drop the same units at all steps (Gal & Ghahramani, 2016)."""
+        if not self.training or self.config.variational_dropout == 0:
+            return x_BTF
+        kept_B1F = torch.ones_like(x_BTF[:, :1])
+        return x_BTF * functional.dropout(kept_B1F, self.config.variational_dropout)
+
+    def _pool(self, out_BTH: Tensor, length_B: Tensor | None) -> Tensor:
+        if self.config.pooling == "last":
+            return self._last(out_BTH, length_B)
+        if length_B is None:
+            return out_BTH.mean(dim=1) if self.config.pooling == "mean" else out_BTH.amax(dim=1)
+        inside_BT1 = inside(length_B, out_BTH.shape[1]).unsqueeze(-1)
+        if self.config.pooling == "mean":
+            return (out_BTH * inside_BT1).sum(dim=1) / length_B.unsqueeze(-1)
+        return out_BTH.masked_fill(~inside_BT1, -torch.inf).amax(dim=1)
+
+    def _last(self, out_BTH: Tensor, length_B: Tensor | None) -> Tensor:
+        """Return what each direction gave after its last step; the backward one ends at the first row."""
+        if length_B is None:
+            last_BH = out_BTH[:, -1]
+        else:
+            place_B1H = (length_B - 1).view(-1, 1, 1).expand(-1, 1, out_BTH.shape[2])
+            last_BH = out_BTH.gather(1, place_B1H).squeeze(1)
+        if not self.config.bidirectional:
+            return last_BH
+        half = self.config.hidden_size
+        return torch.cat([last_BH[:, :half], out_BTH[:, 0, half:]], dim=-1)
+
+
+def inside(length_B: Tensor, steps: int) -> Tensor:
+    """Return `(B, T)`: true where a step is part of its sequence, false in the padding."""
+    return torch.arange(steps, device=length_B.device) < length_B.unsqueeze(-1)
+
+
+def reverse(x_BTF: Tensor, length_B: Tensor | None) -> Tensor:
+    """Turn each sequence round within its own length; the padding stays behind it."""
+    if length_B is None:
+        return x_BTF.flip(1)
+    step_T = torch.arange(x_BTF.shape[1], device=x_BTF.device)
+    last_B1 = length_B.unsqueeze(-1) - 1
+    from_BT = torch.where(step_T <= last_B1, last_B1 - step_T, step_T)
+    return x_BTF.gather(1, from_BT.unsqueeze(-1).expand_as(x_BTF))

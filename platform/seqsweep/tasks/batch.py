@@ -1,0 +1,64 @@
+"""The prepared arrays as tensors on one device, and a batch of samples cut from them.
+
+Shapes: B samples, L rows of the longest of them, F features, S series, C static features, D targets.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from seqsweep.data.batch import Prepared
+
+
+def borrow(array: npt.NDArray[Any]) -> Tensor:
+    """View an array as a tensor without a copy. It is shared with other processes: never write to it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(array)
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """What samples are cut from, once per device."""
+
+    values_TF: Tensor
+    static_SC: Tensor
+    shift_SD: Tensor
+    scale_SD: Tensor
+    observed_TD: Tensor | None
+    mase_SD: Tensor
+    """In-sample mean absolute error of the seasonal naive forecast, in data units; nan where there is none."""
+
+    @classmethod
+    def of(cls, data: Prepared, mase_SD: npt.NDArray[Any], device: torch.device) -> Arrays:
+        """Map (CPU) or copy (GPU) the arrays of one fold."""
+        observed = None if data.observed_TD is None else borrow(data.observed_TD).to(device)
+        return cls(values_TF=borrow(data.values_TF).to(device), static_SC=borrow(data.static_SC).to(device),
+                   shift_SD=borrow(data.shift_SD).to(device), scale_SD=borrow(data.scale_SD).to(device),
+                   observed_TD=observed, mase_SD=borrow(mase_SD).to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Samples of one optimiser step."""
+
+    arrays: Arrays
+    x_BLF: Tensor
+    """Whole samples: context and horizon, or a sequence padded with zeros."""
+    length_B: Tensor | None
+    """Rows of each sample; None: all fill L."""
+    series_B: Tensor
+    label_B: Tensor
+    """Class indices; empty in forecasting."""
+    observed_BLD: Tensor | None
+
+    @property
+    def static(self) -> Tensor:
+        """Static features of each sample's series."""
+        return self.arrays.static_SC.index_select(0, self.series_B)

@@ -1,0 +1,120 @@
+"""Forecasting: read `context` rows, predict the targets of the next `horizon` rows at once.
+
+Shapes: B windows, L = context + horizon rows, F features, K of them known ahead, D targets, Q quantiles, C statics.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seqsweep.config.models import RecurrentConfig
+from seqsweep.config.tasks import ForecastingConfig
+from seqsweep.data.batch import DataInfo
+from seqsweep.errors import InvalidSweep, Problem
+from seqsweep.models.recurrent import Recurrent
+from seqsweep.tasks.batch import Batch
+from seqsweep.tasks.forecast_metrics import (
+    ForecastTruth,
+    forecast_metrics,
+    forecast_sums,
+    pointwise_loss,
+)
+from seqsweep.tasks.heads import DirectHead
+from seqsweep.tasks.learner import Learner, Sums
+
+
+class Forecaster(Learner):
+    """Of a window it reads the context, and of the horizon the known-ahead features: never a future target."""
+
+    targets_D: Tensor
+    known_K: Tensor
+
+    def __init__(self, task: ForecastingConfig, model: RecurrentConfig, info: DataInfo) -> None:
+        super().__init__()
+        _check(task, model)
+        self.task, self.model = task, model
+        self.register_buffer("targets_D", torch.tensor(info.targets), persistent=False)
+        self.register_buffer("known_K", torch.tensor(info.known, dtype=torch.int64), persistent=False)
+        self.encoder = Recurrent(model, len(info.features))
+        self.head = DirectHead(self.encoder.output_size, len(info.known), len(info.static_features), task.horizon,
+                               len(info.targets), task.quantiles)
+        if model.naive_season:
+            self.head.start_at_zero()
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return forecasts `(B, horizon, D, Q)` in scaled units."""
+        past_BTF, known_BHK = self._past(batch), self._known(batch)
+        level_B1D, spread_B1D = self._window_norm(past_BTF)
+        targets_BTD = (past_BTF.index_select(2, self.targets_D) - level_B1D) / spread_B1D
+        if self.model.window_norm != "none":
+            past_BTF = past_BTF.index_copy(2, self.targets_D, targets_BTD)
+        output_BHDQ: Tensor = self.head(self.encoder(past_BTF), known_BHK, batch.static)
+        if self.model.naive_season:
+            output_BHDQ = output_BHDQ + self._naive(targets_BTD).unsqueeze(-1)
+        return output_BHDQ * spread_B1D.unsqueeze(-1) + level_B1D.unsqueeze(-1)
+
+    def loss(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor | float]:
+        """Return the mean loss over observed points, in scaled units, and their number."""
+        loss_BHD = pointwise_loss(self.task, self._future(batch).unsqueeze(-1) - output)
+        observed_BHD = self._observed(batch)
+        if observed_BHD is None:
+            return loss_BHD.mean(), float(loss_BHD.numel())
+        count = observed_BHD.sum()
+        return (loss_BHD * observed_BHD).sum() / count.clamp(min=1), count
+
+    def predict(self, output: Tensor, batch: Batch) -> Tensor:
+        """Return forecasts `(B, horizon, D, Q)` in data units, float64."""
+        shift_BD, scale_BD = self._scaling(batch)
+        return output.double() * scale_BD[:, None, :, None] + shift_BD[:, None, :, None]
+
+    def sums(self, prediction: Tensor, batch: Batch) -> Sums:
+        """Compare with the truth, in data units."""
+        shift_BD, scale_BD = self._scaling(batch)
+        y_BHD = self._future(batch).double() * scale_BD.unsqueeze(1) + shift_BD.unsqueeze(1)
+        mase_BD = batch.arrays.mase_SD.index_select(0, batch.series_B)
+        return forecast_sums(self.task, prediction, ForecastTruth(y_BHD, self._observed(batch), scale_BD, mase_BD))
+
+    def metrics(self, sums: Sums) -> dict[str, float]:
+        """Return the metrics; see `forecast_terms`."""
+        return forecast_metrics(sums)
+
+    def _past(self, batch: Batch) -> Tensor:
+        return batch.x_BLF[:, :self.task.context]
+
+    def _known(self, batch: Batch) -> Tensor:
+        return batch.x_BLF[:, self.task.context:].index_select(2, self.known_K)
+
+    def _future(self, batch: Batch) -> Tensor:
+        return batch.x_BLF[:, self.task.context:].index_select(2, self.targets_D)
+
+    def _observed(self, batch: Batch) -> Tensor | None:
+        return None if batch.observed_BLD is None else batch.observed_BLD[:, self.task.context:]
+
+    def _scaling(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        arrays = batch.arrays
+        return (arrays.shift_SD.index_select(0, batch.series_B).double(),
+                arrays.scale_SD.index_select(0, batch.series_B).double())
+
+    def _naive(self, targets_BTD: Tensor) -> Tensor:
+        """Return the season before the horizon, repeated over it."""
+        season_BSD = targets_BTD[:, -self.model.naive_season:]
+        repeats = -(-self.task.horizon // self.model.naive_season)
+        return season_BSD.repeat(1, repeats, 1)[:, :self.task.horizon]
+
+    def _window_norm(self, past_BTF: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is taken out of a window's targets and what they are divided by, each `(B, 1, D)`."""
+        targets_BTD = past_BTF.index_select(2, self.targets_D)
+        last_B1D = targets_BTD[:, -1:]
+        if self.model.window_norm == "standard":
+            variance_B1D, mean_B1D = torch.var_mean(targets_BTD, dim=1, keepdim=True, correction=0)
+            return mean_B1D, (variance_B1D + 1e-5).sqrt()
+        if self.model.window_norm == "last":
+            return last_B1D, torch.ones_like(last_B1D)
+        return torch.zeros_like(last_B1D), torch.ones_like(last_B1D)
+
+
+def _check(task: ForecastingConfig, model: RecurrentConfig) -> None:
+    if model.naive_season > task.context:
+        raise InvalidSweep(Problem("naive_season", f"a season of {model.naive_season} steps in a context of "
+                                   f"{task.context}", f"make task.context at least {model.naive_season}"))

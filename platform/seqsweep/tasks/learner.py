@@ -1,0 +1,37 @@
+"""What training asks of a task: a model with its head, a loss, predictions in data units, and sums for metrics."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from seqsweep.tasks.batch import Batch
+
+Sums = Mapping[str, Tensor]
+"""What metrics are made of; sums of two batches added are the sums of both, whatever the batch size."""
+
+
+class Learner(nn.Module, ABC):
+    """A recurrent encoder under a task's head. Constants are non-persistent buffers: they move, but are not weights."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the head's output, in the model's own units."""
+
+    @abstractmethod
+    def loss(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor | float]:
+        """Return the batch's mean loss and its weight in a mean over batches."""
+
+    @abstractmethod
+    def predict(self, output: Tensor, batch: Batch) -> Tensor:
+        """Return what a user wants to see: values in data units, or probabilities."""
+
+    @abstractmethod
+    def sums(self, prediction: Tensor, batch: Batch) -> Sums:
+        """Compare predictions with the truth."""
+
+    @abstractmethod
+    def metrics(self, sums: Sums) -> dict[str, float]:
+        """Turn sums over a part into the task's metrics."""

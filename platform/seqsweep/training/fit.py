@@ -1,0 +1,127 @@
+"""One trial from its first epoch to its last, epoch by epoch, and its checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+
+from seqsweep.config.sweep import FitConfig
+from seqsweep.data.batch import Prepared
+from seqsweep.errors import Conflict, NotFound, Problem
+from seqsweep.records import Reason, Report
+from seqsweep.training.fold import Fold
+from seqsweep.training.optim import Plateau
+from seqsweep.training.state import pack, scoped, unpack, within
+
+
+class Fit:
+    """One model per fold, advanced together; metrics are means over folds.
+
+    The start depends on the seed alone and an epoch's shuffle and dropout on (seed, epoch): going on from a checkpoint
+    gives the same bits as never having stopped, on the same machine.
+    """
+
+    def __init__(self, config: FitConfig, data: tuple[Prepared, ...], device: str = "cpu") -> None:
+        self.config, self.data_hashes = config, [fold.info.data_hash for fold in data]
+        self.folds = [Fold(config, fold, number, torch.device(device)) for number, fold in enumerate(data)]
+        self.epoch = 0
+        self.done: Reason | None = None
+        self.best: tuple[int, float] | None = None
+        self._best_weights: dict[str, Any] = {}
+        self._plateau = Plateau()
+        self._reference = math.inf
+        self._waited = 0
+
+    @property
+    def num_weights(self) -> int:
+        """Trainable numbers of one fold's model."""
+        return sum(parameter.numel() for parameter in self.folds[0].parameters)
+
+    def advance(self) -> Report:
+        """Train and validate one more epoch; `done` says afterwards whether and why it was the last.
+
+        After a nan or inf in a loss or gradient all validation figures are nan.
+        """
+        if self.done is not None:
+            raise Conflict(Problem("", f"the trial ended after epoch {self.epoch}: {self.done}"))
+        begun = time.perf_counter()
+        self.epoch += 1
+        figures = [fold.train(self.epoch, self._plateau.factor) for fold in self.folds]
+        whole = all(math.isfinite(each["train_loss"]) for each in figures)
+        for fold, each in zip(self.folds, figures, strict=True):
+            each.update(fold.validate())
+            if not whole:
+                each.update({name: math.nan for name in each if name.startswith("val_")})
+        metrics = {name: sum(each[name] for each in figures) / len(figures) for name in figures[0]}
+        self._judge(metrics)
+        return Report(self.epoch, metrics | {"seconds": time.perf_counter() - begun})
+
+    def _judge(self, metrics: dict[str, float]) -> None:
+        """Keep the best weights, move the schedule, and decide whether to stop."""
+        if not (math.isfinite(metrics["train_loss"]) and math.isfinite(metrics["val_loss"])):
+            self.done = Reason.DIVERGED
+            return
+        if self.config.training.schedule == "plateau":
+            self._plateau.see(metrics["val_loss"])
+        value = metrics[f"val_{self.config.metric.name}"]
+        if self.best is None or self._cost(value) < self._cost(self.best[1]):
+            self._keep(value)
+        if self.epoch >= self.config.training.epochs:
+            self.done = Reason.FINISHED
+        elif self._is_stale(value):
+            self.done = Reason.EARLY_STOPPED
+
+    def _cost(self, value: float) -> float:
+        return -value if self.config.metric.goal == "maximize" else value
+
+    def _keep(self, value: float) -> None:
+        if math.isfinite(value):
+            self.best = (self.epoch, value)
+            self._best_weights = self._by_fold([fold.weights() for fold in self.folds])
+
+    def _is_stale(self, value: float) -> bool:
+        """Count epochs without an improvement of more than min_delta over the last that was one."""
+        stopping, cost = self.config.early_stopping, self._cost(value)
+        if stopping is None:
+            return False
+        if cost < self._reference - stopping.min_delta:
+            self._reference, self._waited = cost, 0
+        else:
+            self._waited += 1
+        return self._waited >= stopping.patience
+
+    def best_weights(self) -> bytes:
+        """Return the best epoch's weights of all folds for `predict`; raises NotFound before there is one."""
+        if self.best is None:
+            raise NotFound("the trial has no weights: no epoch gave a finite value")
+        return pack(self._best_weights, {"folds": len(self.folds), "epoch": self.best[0]})
+
+    def checkpoint(self) -> bytes:
+        """Return everything needed to go on, bit by bit as if never stopped."""
+        arrays = scoped("now", self._by_fold([fold.state() for fold in self.folds]))
+        meta = {"trial": self._identity(), "epoch": self.epoch, "done": self.done, "best": self.best,
+                "reference": self._reference, "waited": self._waited, "plateau": vars(self._plateau)}
+        return pack(arrays | scoped("best", self._best_weights), meta)
+
+    def restore(self, blob: bytes) -> None:
+        """Go on from a checkpoint; raises Conflict where it is another trial's, InvalidData where it is damaged."""
+        arrays, meta = unpack(blob)
+        if meta.get("trial") != self._identity():
+            raise Conflict("the checkpoint belongs to another trial: parameters, seed or data differ")
+        for number, fold in enumerate(self.folds):
+            fold.load(within(f"now/{number}", arrays))
+        self._best_weights = within("best", arrays)
+        self.epoch, self.done = meta["epoch"], Reason(meta["done"]) if meta["done"] else None
+        self.best = tuple(meta["best"]) if meta["best"] else None
+        self._reference, self._waited = meta["reference"], meta["waited"]
+        vars(self._plateau).update(meta["plateau"])
+
+    def _identity(self) -> dict[str, Any]:
+        return {"config": self.config.model_dump(mode="json"), "data": self.data_hashes}
+
+    @staticmethod
+    def _by_fold(folds: list[dict[str, Any]]) -> dict[str, Any]:
+        return {f"{number}/{name}": array for number, arrays in enumerate(folds) for name, array in arrays.items()}

@@ -1,0 +1,56 @@
+"""Predictions of trained weights in data units; with folds the mean of their models (an ensemble)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from seqsweep.config.sweep import FitConfig
+from seqsweep.data.batch import Prepared
+from seqsweep.errors import InvalidData, NotFound, Problem
+from seqsweep.tasks.batch import Arrays
+from seqsweep.tasks.metrics import naive_error
+from seqsweep.training.batches import Loader
+from seqsweep.training.fold import build_learner, evaluation_batch, load_weights
+from seqsweep.training.state import unpack, within
+
+
+def predict(config: FitConfig, weights: bytes, data: tuple[Prepared, ...] | Prepared, part: str,
+            device: str = "cpu") -> npt.NDArray[np.float64]:
+    """Return forecasts `(N, horizon, D, Q)` in data units, Q = 1 for a point forecast, or probabilities `(N, C)`.
+
+    Each fold's model reads its own fold of `data` (its scaling); a single Prepared serves all. Raises InvalidData where
+    the weights do not fit the config or the folds disagree, NotFound where the part is missing.
+    """
+    arrays, meta = unpack(weights)
+    count = meta["folds"]
+    folds = (data,) * count if isinstance(data, Prepared) else data
+    if len(folds) != count:
+        raise InvalidData(Problem("", f"weights of {count} folds, data of {len(folds)}"))
+    each = [_predict_fold(config, within(str(number), arrays), fold, part, torch.device(device))
+            for number, fold in enumerate(folds)]
+    if len({len(prediction) for prediction in each}) > 1:
+        raise InvalidData(Problem("", f"the folds' {part} parts differ in length: their mean has no meaning"))
+    mean: npt.NDArray[np.float64] = np.mean(each, axis=0, dtype=np.float64)
+    return mean
+
+
+def _predict_fold(config: FitConfig, weights: dict[str, Any], data: Prepared, part: str,
+                  device: torch.device) -> npt.NDArray[Any]:
+    if part not in data.parts:
+        raise NotFound(f"the data have no part {part!r}, but {', '.join(sorted(data.parts))}")
+    if not len(data.parts[part]):
+        raise InvalidData(Problem("", f"the {part} part has no sample"))
+    learner = build_learner(config, data)
+    try:
+        load_weights(learner, weights)
+    except RuntimeError as error:
+        raise InvalidData(Problem("", f"the weights do not fit the model: {error}")) from error
+    learner.to(device).eval()
+    loader = Loader(Arrays.of(data, naive_error(data), device), data.parts[part], evaluation_batch(data, part))
+    with torch.inference_mode():
+        outputs = [learner.predict(learner(batch).float(), batch) for batch in loader.in_order()]
+    return torch.cat(outputs).cpu().numpy()
