@@ -79,8 +79,8 @@ class Worker:
             num_weights=fit.num_weights, worker=self.name)
 
     def _new_best(self, fit: Fit) -> bytes | None:
-        epoch = fit.best[0]
-        if epoch == self._sent_best or not epoch:
+        epoch = fit.best[0] if fit.best else 0
+        if epoch == self._sent_best:
             return None
         self._sent_best = epoch
         return fit.best_weights()
