@@ -1,1 +1,1 @@
-"""Which trial is next, and which is ended early. The only room that imports optuna."""
+"""What is tried next, and what is given up: the search space, the brain (Optuna, in memory) and the pruners."""
