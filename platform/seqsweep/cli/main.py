@@ -1,0 +1,36 @@
+"""The command line: prints and asks, never decides. Each verb imports what it needs when it is called."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from seqsweep.errors import SeqsweepError
+
+app = typer.Typer(
+    name="seqsweep", no_args_is_help=True, add_completion=False, rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Finds, trains, registers and promotes the best recurrent model for a sequence problem.",
+    epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 3 invalid sweep, 4 invalid data, 5 not found, 6 conflict, "
+           "7 refused by the gate, 8 search failed, 9 unavailable, 130 interrupted.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+
+
+def main() -> None:
+    """Run a verb; errors for the user become one message and an exit code."""
+    from seqsweep.cli import models, sweeps  # noqa: F401 - they register their verbs
+
+    try:
+        app(standalone_mode=True)
+    except SeqsweepError as error:
+        from seqsweep.cli.output import print_error
+
+        print_error(error, as_json="--json" in sys.argv)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)

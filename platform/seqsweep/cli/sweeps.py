@@ -1,0 +1,247 @@
+"""The verbs about sweeps: validate, schema, plan, submit, list, status, stop, resume, leaderboard, project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from seqsweep.cli.main import Json, app
+
+if TYPE_CHECKING:
+    import threading
+
+    from seqsweep.config.sweep import Sweep
+    from seqsweep.result import SweepResult
+
+SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="A sweep YAML, or the name of a shipped one.",
+                                           show_default=False)]
+SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a submitted sweep.", show_default=False)]
+
+
+@app.command()
+def validate(files: Annotated[list[Path], typer.Argument(metavar="SWEEP.yaml...", show_default=False)],
+             json: Json = False) -> None:
+    """Check sweep files; every problem of every file is listed with its line and column."""
+    from seqsweep.cli.output import out, print_json
+    from seqsweep.config.loader import load_sweep
+    from seqsweep.errors import InvalidSweep
+
+    problems, names = [], []
+    for file in files:
+        try:
+            names.append(load_sweep(file).name)
+        except InvalidSweep as error:
+            problems += error.problems
+    if problems:
+        raise InvalidSweep(*problems)
+    if json:
+        print_json({"valid": True, "sweeps": names})
+    else:
+        out.print(f"[green]valid[/]: {', '.join(names)}")
+
+
+@app.command()
+def schema(json: Json = False) -> None:
+    """Print the JSON schema of a sweep, for editors (always JSON)."""
+    from seqsweep.cli.output import print_json
+    from seqsweep.config.schema import sweep_schema
+
+    print_json(sweep_schema())
+
+
+@app.command()
+def plan(file: SweepFile, json: Json = False) -> None:
+    """Say what a sweep will cost before any training: trials, model sizes, memory, time."""
+    from dataclasses import asdict
+
+    from seqsweep.cli.output import err, out, print_json
+    from seqsweep.cli.progress import clock
+    from seqsweep.config.loader import load_sweep
+    from seqsweep.config.settings import load_settings
+    from seqsweep.plan import plan as make_plan
+
+    sweep = load_sweep(file)
+    with err.status("preparing the data and timing a sample of the trials"):
+        found = make_plan(sweep, load_settings().ray_address)
+    if json:
+        print_json(asdict(found))
+        return
+    points = "a continuous space" if found.grid_points is None else f"{found.grid_points} combinations"
+    least, middle, most = found.epoch_seconds
+    out.print(f"[bold]{sweep.name}[/]: about [bold]{clock(found.seconds)}[/] of search on {found.workers} "
+              f"worker{'s' * (found.workers != 1)} (probed in {found.probe_seconds:.0f} s)")
+    out.print(f"  trials   {found.trials} of {points}, pruned by {sweep.early_terminate.type}")
+    out.print(f"  weights  {found.weights[0]:,} to {found.weights[2]:,}, median {found.weights[1]:,}")
+    out.print(f"  memory   {found.memory_bytes / 2**20:,.0f} MiB for the largest trial and the data, beside PyTorch itself")
+    out.print(f"  epoch    {least:.2f} to {most:.2f} s, median {middle:.2f} s, of {found.train_samples:,} samples")
+
+
+@app.command()
+def submit(file: SweepFile, json: Json = False) -> None:
+    """Run a sweep: prepare, search, evaluate, register, and the gate if it asks for one. Submit again to go on."""
+    from seqsweep.config.loader import load_sweep, read_document
+
+    _run(load_sweep(file), read_document(file), as_json=json)
+
+
+@app.command()
+def resume(name: SweepName, json: Json = False) -> None:
+    """Go on with a stopped, failed or killed sweep, from what the store holds."""
+    from seqsweep.config.settings import load_settings
+    from seqsweep.pipeline import stored_sweep
+    from seqsweep.store.records import Store
+
+    with Store.open(load_settings().store) as store:
+        sweep, document = stored_sweep(store, name)
+    _run(sweep, document, as_json=json)
+
+
+def _run(sweep: Sweep, document: str, *, as_json: bool) -> None:
+    from seqsweep.cli.output import err, print_json
+    from seqsweep.cli.progress import Display
+    from seqsweep.config.settings import load_settings
+    from seqsweep.pipeline import submit as run
+
+    with Display(err, sweep.metric.name) as display, _interruptible(sweep.name) as stop:
+        result = run(sweep, document, load_settings(), display, stop)
+    if as_json:
+        print_json(result.summary())
+    else:
+        _show_end(result)
+    if result.state != "finished":
+        raise typer.Exit(130)
+
+
+@contextmanager
+def _interruptible(name: str) -> Iterator[threading.Event]:
+    """Ctrl-C once sets the event, for a tidy end; twice ends at once."""
+    import os
+    import signal
+    import threading
+
+    from seqsweep.cli.output import err
+
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: Any) -> None:
+        if stop.is_set():
+            err.print(f"\nstopped at once; `seqsweep resume {name}` goes on from the last checkpoints")
+            os._exit(130)
+        stop.set()
+        err.print("\nstopping: the epochs in hand are finished and saved; Ctrl-C again stops at once")
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _show_end(result: SweepResult) -> None:
+    from seqsweep.cli.output import out
+
+    if result.state != "finished":
+        out.print(f"[yellow]{result.state}[/]: {result.message or 'not finished'}")
+        out.print(f"go on with:  seqsweep resume {result.name}")
+        return
+    _show_leaderboard(result)
+    if result.gate:
+        out.print(result.gate)
+    out.print("\nnext:")
+    for command, why in result.next_commands():
+        out.print(f"  [bold]{command}[/]", f"[dim]# {why}[/]")
+
+
+def _show_leaderboard(result: SweepResult, top: int = 10) -> None:
+    from seqsweep.cli.output import out, table
+
+    out.print(f"\n[bold]{result.headline}[/]")
+    out.print(table(result.leaderboard(top).to_dict("records")))
+
+
+@app.command("list")
+def list_sweeps(json: Json = False) -> None:
+    """List the sweeps of the store."""
+    from seqsweep.cli.output import out, print_json, table
+    from seqsweep.config.settings import load_settings
+    from seqsweep.result import sweep_rows
+
+    rows = sweep_rows(load_settings())
+    if json:
+        print_json(rows)
+    elif rows:
+        out.print(table(rows))
+    else:
+        out.print("no sweep yet; `seqsweep submit SWEEP.yaml` starts one")
+
+
+@app.command()
+def status(name: SweepName, json: Json = False) -> None:
+    """Show where a sweep stands: state, trials, best so far, who runs it, failures with their reasons."""
+    from seqsweep.cli.output import out, print_json, table
+    from seqsweep.config.settings import load_settings
+    from seqsweep.result import SweepResult
+
+    found = SweepResult(name, load_settings()).status()
+    if json:
+        print_json(found)
+        return
+    failures = found.pop("failures")
+    width = max(len(key) for key in found)
+    for key, value in found.items():
+        if value not in (None, "", {}):
+            shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+            out.print(f"[bold]{key:<{width}}[/]  {shown}")
+    if failures:
+        out.print(table(failures, title="failed trials"))
+
+
+@app.command()
+def stop(name: SweepName, json: Json = False) -> None:
+    """Ask a running sweep to stop tidily, from any machine that reaches the store."""
+    from seqsweep.cli.output import out, print_json
+    from seqsweep.config.settings import load_settings
+    from seqsweep.store.records import Store
+
+    with Store.open(load_settings().store) as store:
+        state = store.request_stop(name)
+    if json:
+        print_json({"sweep": name, "state": state})
+    else:
+        out.print({"stopping": f"{name} was asked to stop; it ends once the epochs in hand are saved"}.get(
+            state, f"{name} is {state}"))
+
+
+@app.command()
+def leaderboard(name: SweepName, top: Annotated[int, typer.Option(min=1, help="Trials to show.")] = 10,
+                json: Json = False) -> None:
+    """Show the best trials beside the baselines, the winner first."""
+    from seqsweep.cli.output import print_json
+    from seqsweep.config.settings import load_settings
+    from seqsweep.result import SweepResult
+
+    result = SweepResult(name, load_settings())
+    if json:
+        print_json({"sweep": name, "headline": result.headline, "rows": result.leaderboard(top).to_dict("records")})
+    else:
+        _show_leaderboard(result, top)
+
+
+@app.command()
+def project(name: SweepName, json: Json = False) -> None:
+    """Write the sweep's runs to MLflow from the store; what is there already is not written twice."""
+    from seqsweep.cli.output import err, out, print_json
+    from seqsweep.config.settings import load_settings
+    from seqsweep.pipeline import project as write
+
+    with err.status("writing runs to MLflow"):
+        runs = write(name, load_settings())
+    if json:
+        print_json({"sweep": name, "runs": runs})
+    else:
+        out.print(f"{name}: {runs} runs are in MLflow")
