@@ -99,6 +99,8 @@ class TrialRecord:
     """When each report's epoch ended: Unix seconds on the store's clock, one for each of `reports`."""
     attempts: int = 0
     """How often training was begun again after a breakdown."""
+    checkpoint_epoch: int = 0
+    """While it runs: the epoch of its last checkpoint, which training goes on from after a kill."""
     worker: str = ""
     """Host, device and process that trained it."""
     extra: Mapping[str, Scalar] = field(default_factory=dict)

@@ -154,6 +154,11 @@ def test_the_revision_tells_what_changed(store: Store) -> None:
     assert [(record.number, len(record.reports)) for record in changed] == [(1, 2)]
     assert changed[0].revision == store.revision("wind") > seen
     assert [record.reports for record in store.trials("wind", curves=False)] == [(), (), ()]
+    store.save_progress(lease, 0, [report(1)], last=b"l", best=None, epoch=1)
+    least = store.trials("wind", limit=2)
+    assert [(record.number, len(record.reports), record.checkpoint_epoch) for record in least] == [(1, 2, 0), (2, 0, 0)]
+    rest = store.trials("wind", since=max(record.revision for record in least), limit=2)
+    assert [(record.number, len(record.reports), record.checkpoint_epoch) for record in rest] == [(0, 1, 1)]
 
 
 def test_sweeps_are_found_by_name(store: Store) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, Label, delete, insert, select
 
 from seqsweep.errors import Unavailable
 from seqsweep.records import TrialState
@@ -38,6 +38,12 @@ def read(connection: Connection, sweep_id: int, number: int, kind: str) -> tuple
     if hashlib.sha256(row.blob).hexdigest() != row.sha256:
         raise Unavailable(f"trial {number}: its {kind} checkpoint is damaged in the store; restore a copy of the store")
     return row.epoch, bytes(row.blob)
+
+
+def last_epoch() -> Label[int | None]:
+    """A column beside those of a query of trials: the epoch of the last checkpoint, NULL if there is none."""
+    epoch = select(checkpoints.c.epoch).where(checkpoints.c.trial_id == trials.c.id, checkpoints.c.kind == LAST)
+    return epoch.correlate(trials).scalar_subquery().label("checkpoint_epoch")
 
 
 def keep_best(connection: Connection, sweep_id: int, keep: int, sign: int) -> None:

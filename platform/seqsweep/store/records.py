@@ -211,12 +211,19 @@ class Store:
 
     # -- reads
 
-    def trials(self, name: str, *, curves: bool = True, since: int = 0) -> list[TrialRecord]:
-        """The sweep's trials by number, those written after revision `since`, with their curves where wanted."""
+    def trials(self, name: str, *, curves: bool = True, since: int = 0, limit: int | None = None) -> list[TrialRecord]:
+        """The sweep's trials by number, those written after revision `since`, with their curves where wanted.
+
+        With a `limit`, of those the ones of the least revisions: the next call goes on `since` the greatest of them.
+        """
         with self._database.read() as connection:
-            wanted = (trials.c.sweep_id == _sweep(connection, name).id, trials.c.revision > since)
-            rows = connection.execute(select(trials).where(*wanted).order_by(trials.c.number)).all()
-            found = read_curves(connection, select(trials.c.id).where(*wanted)) if curves else {}
+            wanted = select(trials.c.id).where(
+                trials.c.sweep_id == _sweep(connection, name).id, trials.c.revision > since)
+            if limit is not None:
+                wanted = wanted.order_by(trials.c.revision).limit(limit)
+            rows = connection.execute(select(trials, checkpoints.last_epoch()).where(trials.c.id.in_(wanted))
+                                      .order_by(trials.c.number)).all()
+            found = read_curves(connection, wanted) if curves else {}
         return [_trial_record(row, found.get(row.id, Curve())) for row in rows]
 
     def revision(self, name: str) -> int:
@@ -301,8 +308,8 @@ def _trial_record(row: Row[Any], curve: Curve) -> TrialRecord:
     return TrialRecord(
         trial=Trial(row.number, json.loads(row.params), row.seed, row.grid_cell), state=TrialState(row.state),
         started=row.started, ended=row.ended, outcome=_outcome(row), reports=tuple(curve.reports),
-        times=tuple(curve.times), attempts=row.attempts, worker=row.worker, extra=json.loads(row.extra),
-        revision=row.revision)
+        times=tuple(curve.times), attempts=row.attempts, checkpoint_epoch=row.checkpoint_epoch or 0,
+        worker=row.worker, extra=json.loads(row.extra), revision=row.revision)
 
 
 def _outcome(row: Row[Any]) -> Outcome | None:
