@@ -139,7 +139,7 @@ def _dtype(made: Made) -> np.dtype[Any]:
     if made.name != "numpy.dtype" or code[0] not in "iufbO":
         raise Unreadable(f"it holds an array of {code}")
     order = made.state[1] if made.state else "|"
-    return np.dtype(code).newbyteorder(order) if order in "<>" else np.dtype(code)
+    return np.dtype(order + code if order in "<>" else code)
 
 
 def _array(made: Any) -> npt.NDArray[Any]:
@@ -151,7 +151,7 @@ def _array(made: Any) -> npt.NDArray[Any]:
         raise Unreadable(f"it holds {made.name}")
     _, shape, dtype_made, fortran, content = made.state
     dtype = _dtype(dtype_made)
-    if dtype == object:
+    if dtype.kind == "O":
         if not all(item is None or isinstance(item, (str, int, float, bool)) for item in content):
             raise Unreadable("it holds objects")
         flat = np.empty(len(content), dtype=object)

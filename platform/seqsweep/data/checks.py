@@ -1,0 +1,158 @@
+"""Checks of the whole table: times in order and regular, nothing missing, series long enough, a target that varies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from seqsweep.config.sweep import DataConfig, PrepareConfig
+from seqsweep.config.tasks import ClassificationConfig, ForecastingConfig
+from seqsweep.data.calendar import Frequency
+from seqsweep.data.problems import Problems
+from seqsweep.data.table import TRAIN, Table, Task
+from seqsweep.errors import Problem
+
+Mask = npt.NDArray[np.bool_]
+
+
+def with_times(table: Table, task: Task, data: DataConfig, prepare: PrepareConfig, problems: Problems) -> Table:
+    """Check the times, find the frequency, and give times to rows that have none where `data.start` tells them."""
+    frequency = None
+    if data.freq is not None:
+        try:
+            frequency = Frequency.parse(data.freq)
+        except ValueError as error:
+            problems.add("frequency", "data.freq", str(data.freq), str(error))
+    if table.times_T is None:
+        table = _times_from_start(table, data, frequency, problems)
+    elif data.start is not None:
+        problems.add("start", "data.start", "it is set beside data.time", "only one of the two")
+    else:
+        table = _checked_times(table, frequency, isinstance(task, ForecastingConfig), problems)
+    if prepare.calendar and table.time != "timestamp" and not problems:
+        problems.add("calendar", "prepare.calendar", "the rows have no times",
+                     "data.time: a column of times, or data.start and data.freq")
+    return table
+
+
+def _times_from_start(table: Table, data: DataConfig, frequency: Frequency | None, problems: Problems) -> Table:
+    """Count times from the first row of each series."""
+    table = replace(table, frequency=frequency)
+    if data.start is None:
+        return table
+    start = pd.to_datetime(pd.Series([data.start]), errors="coerce", utc=True, format="ISO8601")[0]
+    if pd.isna(start):
+        problems.add("start", "data.start", repr(data.start), "ISO 8601 such as 2000-06-05 or 2000-06-05T12:30")
+    elif frequency is None:
+        problems.add("start", "data.start", "it needs data.freq", "data.freq: 30min")
+    else:
+        times_T = frequency.advance(start.as_unit("ns").value, table.step_T)
+        return replace(table, times_T=times_T, time="timestamp")
+    return table
+
+
+def _checked_times(table: Table, frequency: Frequency | None, regular: bool, problems: Problems) -> Table:
+    """Check order and, where `regular`, equal steps."""
+    times_T = table.times_T
+    assert times_T is not None  # noqa: S101  (the caller has looked)
+    later = np.ones(len(times_T), dtype=bool)
+    later[table.first_S] = False
+    nexts = np.flatnonzero(later)
+    steps = times_T[nexts] - times_T[nexts - 1]
+
+    def shown(t: int) -> str:
+        return _show(table, int(times_T[t]))
+
+    problems.add_each("duplicate times", nexts[steps == 0], lambda t: Problem(
+        table.where(t), f"{shown(t)} for the second time{_of(table, t)}", "one row a time in each series"))
+    problems.add_each("unsorted times", nexts[steps < 0], lambda t: Problem(
+        table.where(t), f"{shown(t)} after {shown(t - 1)}{_of(table, t)}", "rows of a series sorted by time"))
+    if np.any(steps <= 0) or not len(steps):
+        return replace(table, frequency=frequency)
+    values, counts = np.unique(steps, return_counts=True)
+    commonest = int(values[np.argmax(counts)])
+    if table.time == "number":
+        found = Frequency("", nanoseconds=commonest)
+    else:
+        found = frequency or Frequency.of_step(commonest, times_T[nexts - 1], times_T[nexts])
+    uneven = found.steps(times_T[nexts - 1], times_T[nexts]) != 1
+    if not uneven.any():
+        return replace(table, frequency=found)
+    if regular:
+        name = found.text or f"{commonest * table.time_unit:g}"
+        problems.add_each("irregular steps", nexts[uneven], lambda t: Problem(
+            table.where(t), f"{shown(t)} follows {shown(t - 1)}{_of(table, t)}, but a step is {name}",
+            "a row for each step (leave the missing values empty and set prepare.fill), or the right data.freq"))
+    return replace(table, frequency=frequency)
+
+
+def _show(table: Table, time: int) -> str:
+    return str(pd.Timestamp(time)) if table.time == "timestamp" else f"{time * table.time_unit:g}"
+
+
+def _of(table: Table, t: int) -> str:
+    s = int(np.searchsorted(table.bounds, t, side="right")) - 1
+    return f" in {table.named(s)}" if table.series[s] else ""
+
+
+def check_missing(table: Table, prepare: PrepareConfig, problems: Problems, exempt_TR: Mask | None = None) -> None:
+    """Refuse missing values unless `prepare.fill` says what to do with them."""
+    if prepare.fill != "refuse":
+        return
+    missing_TR = np.isnan(table.values_TR)
+    if exempt_TR is not None:
+        missing_TR &= ~exempt_TR
+    for r in np.flatnonzero(missing_TR.any(axis=0)):
+        name = table.columns[r]
+        problems.add_each("missing values", np.flatnonzero(missing_TR[:, r]), lambda t, name=name: Problem(  # type: ignore[misc]
+            table.where(t, name), "the value is missing", "fill it in, or prepare.fill: interpolate, forward, ..."))
+
+
+def check_lengths(table: Table, task: ForecastingConfig, lead: int, problems: Problems) -> None:
+    """Each series must hold one window; `lead` rows at its start are used up by lags."""
+    needed = lead + task.context + task.horizon
+    lags = f" + longest lag {lead}" if lead else ""
+    problems.add_each("short series", np.flatnonzero(table.length_S < needed), lambda s: Problem(
+        table.where(int(table.bounds[s])), f"{table.named(s)} has {table.length_S[s]} rows",
+        f"context {task.context} + horizon {task.horizon}{lags} = {needed} rows at least; "
+        "leave the series out, or take a smaller context"))
+
+
+def check_targets(table: Table, task: ForecastingConfig, part_T: npt.NDArray[np.int8], problems: Problems) -> None:
+    """A target must vary within the training part."""
+    train_T = part_T == TRAIN
+    for d, name in enumerate(task.targets):
+        values = table.values_TR[train_T, d]
+        values = values[~np.isnan(values)]
+        if not len(values):
+            problems.add("empty target", f"{table.files[0]}, column {name}", "no value in the training part",
+                         "a target with values")
+        elif values.min() == values.max():
+            problems.add("constant target", f"{table.files[0]}, column {name}",
+                         f"it is {values[0]:g} in the whole training part", "a target that varies")
+
+
+def check_classes(table: Table, task: ClassificationConfig, part_T: npt.NDArray[np.int8], drawn: frozenset[int],
+                  remedy: str, problems: Problems) -> None:
+    """Two classes at least, all of them in the training part and in each part that was drawn."""
+    label_S, part_S = np.array(table.label_S, dtype=object), part_T[table.first_S]
+    classes = set(label_S.tolist())
+    if len(classes) == 1:
+        problems.add("one class", f"{table.files[0]}, column {task.label}", f"every label is {label_S[0]!r}",
+                     "two classes at least")
+        return
+    for part, name in enumerate(("training", "validation", "test")):
+        held = set(label_S[part_S == part].tolist())
+        absent = sorted(classes - held)
+        if not held or not absent or (part != TRAIN and part not in drawn):
+            continue
+        first = int(table.first_S[np.argmax(label_S == absent[0])])
+        listed = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+        right = remedy if drawn else "each class needs sequences to learn from"
+        problems.add("classes missing from a part", table.where(first, task.label),
+                     f"no sequence of class {listed} is in the {name} part", right)
+
+

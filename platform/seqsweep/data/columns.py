@@ -1,0 +1,71 @@
+"""Reads single columns of a table: numbers, names, and times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+TimeKind = Literal["timestamp", "number"]
+
+
+def read_numbers(column: pd.Series[Any]) -> tuple[npt.NDArray[np.float64], Mask]:
+    """Read numbers, missing ones as NaN; the mask tells which entries are no numbers."""
+    if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_numeric_dtype(column.dtype):
+        if pd.api.types.is_complex_dtype(column.dtype):
+            return np.full(len(column), np.nan), np.ones(len(column), dtype=bool)
+        return column.to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(column), dtype=bool)
+    if pd.api.types.is_datetime64_any_dtype(column.dtype) or pd.api.types.is_timedelta64_dtype(column.dtype):
+        return np.full(len(column), np.nan), column.notna().to_numpy(dtype=bool)
+    parsed = pd.to_numeric(column.astype(object), errors="coerce")
+    bad = (parsed.isna() & column.notna()).to_numpy(dtype=bool)
+    return parsed.to_numpy(dtype=np.float64, na_value=np.nan), bad
+
+
+def name_of(value: Any) -> str:
+    """Write an id, class or category as text: 3.0 is 3."""
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def encode(columns: Sequence[pd.Series[Any]]) -> tuple[Ints, tuple[str, ...]]:
+    """Number the names in columns put end to end, in the order they appear; a missing name is -1."""
+    index: dict[str, int] = {}
+    codes = []
+    for column in columns:
+        found, uniques = pd.factorize(column)
+        # the last entry answers for -1
+        mapping = np.array([index.setdefault(name_of(value), len(index)) for value in uniques] + [-1], dtype=np.int64)
+        codes.append(mapping[found])
+    return np.concatenate(codes), tuple(index)
+
+
+def read_times(column: pd.Series[Any]) -> tuple[npt.NDArray[Any], TimeKind, Mask]:
+    """Read ISO 8601 text, timestamps or dates as Unix nanoseconds (UTC), or numbers as they are.
+
+    The mask tells which entries are missing, unreadable, or outside 1678 to 2262.
+    """
+    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+        missing = ~np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        whole = pd.api.types.is_integer_dtype(column.dtype) and not missing.any()
+        return column.to_numpy(dtype=np.int64 if whole else np.float64, na_value=np.nan), "number", missing
+    stamps = pd.to_datetime(column, errors="coerce", utc=True, format="ISO8601")
+    low, high = pd.Timestamp.min.tz_localize("UTC"), pd.Timestamp.max.tz_localize("UTC")
+    bad = ~((stamps > low) & (stamps < high)).to_numpy(dtype=bool)
+    stamps = stamps.where(~bad, pd.Timestamp(0, tz="UTC"))
+    return stamps.dt.as_unit("ns").astype("int64").to_numpy(), "timestamp", bad
+
+
+def whole_times(times: npt.NDArray[Any]) -> tuple[Ints, float]:
+    """Write number times as whole multiples of a unit: 1 where they are whole, else 1e-9. Raises OverflowError."""
+    if np.all(times == np.round(times)) and np.abs(times).max(initial=0) < 2**53:
+        return times.astype(np.int64), 1.0
+    if np.abs(times).max(initial=0) > 9e9:
+        raise OverflowError("fractional times beyond 9e9")
+    return np.round(times * 1e9).astype(np.int64), 1e-9

