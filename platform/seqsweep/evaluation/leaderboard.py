@@ -1,0 +1,170 @@
+"""The leaderboard: the winner beside the naive baselines on the test part, and what wins, said first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from seqsweep.config.sweep import FitConfig, MetricConfig
+from seqsweep.config.tasks import METRICS, TaskConfig
+from seqsweep.data.batch import Prepared
+from seqsweep.evaluation.baselines import baselines
+from seqsweep.records import Scalar, TrialRecord
+from seqsweep.tasks.metrics import metrics_from_predictions, truth_of
+from seqsweep.training.predict import predict
+
+Kind = Literal["winner", "trial", "baseline"]
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One model's figures on the validation and the test part, and its test predictions."""
+
+    validation: float | None
+    """The sweep's metric; the mean over folds. None where it was not computed here."""
+    test: Mapping[str, float]
+    """All metrics of the task; empty where there is no test part."""
+    prediction: npt.NDArray[Any] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The winner and the baselines beside it."""
+
+    winner: Scored
+    baselines: Mapping[str, Scored]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the leaderboard."""
+
+    kind: Kind
+    name: str
+    validation: float | None
+    test: Mapping[str, float] = field(default_factory=dict)
+    """Empty for trials other than the winner: the test part is opened once, for the one chosen on validation."""
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """The headline, and the rows in the order they are to be read."""
+
+    headline: str
+    metric: str
+    rows: tuple[Row, ...]
+
+    def table(self) -> pd.DataFrame:
+        """Return one row a line: name, kind, `val_<metric>`, every `test_<metric>`, and the trials' parameters."""
+        return pd.DataFrame([{"name": row.name, "kind": row.kind, f"val_{self.metric}": row.validation}
+                             | {f"test_{name}": value for name, value in row.test.items()} | dict(row.params)
+                             for row in self.rows])
+
+
+def evaluate(config: FitConfig, weights: bytes, data: tuple[Prepared, ...], device: str = "cpu",
+             with_baselines: bool = True) -> Evaluation:
+    """Open the test part for the winner and the baselines.
+
+    Weights of several folds predict as an ensemble. Baselines are fitted on the first fold; their validation value is
+    the mean over folds, as a trial's is.
+    """
+    test = _has(data[0], "test")
+    prediction = predict(config, weights, data, "test", device) if test else None
+    winner = Scored(None, {} if prediction is None else _metrics(config.task, data[0], "test", prediction), prediction)
+    if not with_baselines:
+        return Evaluation(winner, {})
+    predictions = baselines(config.task, data[0], "test") if test else {}
+    validation = _baseline_validation(config, data)
+    return Evaluation(winner, {
+        name: Scored(validation.get(name), _metrics(config.task, data[0], "test", each), each)
+        for name, each in predictions.items()})
+
+
+def leaderboard(metric: MetricConfig, task: TaskConfig, winner: int, trials: Sequence[TrialRecord],
+                evaluation: Evaluation, top: int = 10) -> Leaderboard:
+    """Put the winner, the next best trials by validation value, and the baselines into one table.
+
+    `winner` is a trial's number. Where a baseline has the better test figure it stands first, and the headline says so.
+    """
+    sign = _sign(metric, task)
+    valued = [trial for trial in trials if trial.outcome is not None and trial.outcome.value is not None]
+    ranked = sorted(valued, key=lambda trial: (sign * _value(trial), trial.number))
+    chosen = [trial for trial in ranked if trial.number == winner]
+    rows = [Row("winner", f"trial {winner}", _value(trial), evaluation.winner.test, trial.trial.params)
+            for trial in chosen]
+    naive = [Row("baseline", name, scored.validation, scored.test) for name, scored in evaluation.baselines.items()]
+    naive.sort(key=lambda row: _rank(row, metric, sign))
+    others = [Row("trial", f"trial {trial.number}", _value(trial), {}, trial.trial.params)
+              for trial in ranked if trial.number != winner][:top - 1]
+    if naive and rows and not _rank(rows[0], metric, sign) < _rank(naive[0], metric, sign):
+        rows = [naive.pop(0), *rows]
+    return Leaderboard(_headline(metric, sign, rows, naive), metric.name, (*rows, *others, *naive))
+
+
+def _headline(metric: MetricConfig, sign: int, rows: list[Row], naive: list[Row]) -> str:
+    if not rows:
+        return "no trial wins: none has a value"
+    first = rows[0]
+    if not first.test:
+        return f"{first.name} wins on the validation part: {metric.name} {_figure(first.validation)}; no test part"
+    ours = first.test[metric.name]
+    says = f"{first.name} wins: {metric.name} {_figure(ours)} on the test part"
+    if first.kind == "baseline":
+        theirs = rows[1].test[metric.name]
+        return f"{says}; the best trial ({rows[1].name}) has {_figure(theirs)}, {_distance(theirs, ours, sign)}"
+    if not naive:
+        return says
+    best = naive[0].test[metric.name]
+    return f"{says}, {_distance(ours, best, sign)} the best baseline, {naive[0].name} ({_figure(best)})"
+
+
+def _distance(ours: float, theirs: float, sign: int) -> str:
+    """`39% below` where less is better, `0.012 above` where more is."""
+    side = "below" if ours < theirs else "above"
+    if ours == theirs:
+        return "the same as"
+    if sign > 0 and theirs > 0 and math.isfinite(ours / theirs):
+        return f"{100 * abs(1 - ours / theirs):.3g}% {side}"
+    return f"{abs(ours - theirs):.3g} {side}"
+
+
+def _figure(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.5g}"
+
+
+def _rank(row: Row, metric: MetricConfig, sign: int) -> tuple[bool, float]:
+    value = row.test.get(metric.name, math.nan)
+    return (math.isnan(value), 0.0 if math.isnan(value) else sign * value)
+
+
+def _value(trial: TrialRecord) -> float:
+    value = trial.outcome.value if trial.outcome else None
+    return math.nan if value is None else value
+
+
+def _sign(metric: MetricConfig, task: TaskConfig) -> int:
+    return 1 if (metric.goal or METRICS[task.type][metric.name]) == "minimize" else -1
+
+
+def _has(data: Prepared, part: str) -> bool:
+    return part in data.parts and len(data.parts[part]) > 0
+
+
+def _metrics(task: TaskConfig, data: Prepared, part: str, prediction: npt.NDArray[Any]) -> dict[str, float]:
+    return metrics_from_predictions(task, np.ascontiguousarray(prediction), truth_of(task, data, part))
+
+
+def _baseline_validation(config: FitConfig, data: tuple[Prepared, ...]) -> dict[str, float]:
+    """Mean over folds; a baseline that some fold's history does not allow has none."""
+    values: dict[str, list[float]] = {}
+    for fold in data:
+        for name, prediction in (baselines(config.task, fold, "val") if _has(fold, "val") else {}).items():
+            values.setdefault(name, []).append(_metrics(config.task, fold, "val", prediction)[config.metric.name])
+    return {name: math.fsum(each) / len(each) for name, each in values.items() if len(each) == len(data)}

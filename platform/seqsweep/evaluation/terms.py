@@ -1,0 +1,61 @@
+"""A task's metric as sums over samples. Shapes: N samples, C classes, R resamples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seqsweep.config.tasks import TaskConfig
+from seqsweep.evaluation.bootstrap import Floats64, Terms
+from seqsweep.tasks.metrics import Truth, sample_losses
+
+_OF_THE_MEAN: dict[str, Callable[[Floats64], Floats64]] = {"rmse": np.sqrt, "accuracy": lambda error: 1.0 - error}
+
+
+def terms_of(task: TaskConfig, metric: str, prediction: npt.NDArray[Any], truth: Truth) -> Terms:
+    """Split a metric of predictions, shaped as `seqsweep.training.predict` gives them, into terms per sample."""
+    if metric in ("balanced_accuracy", "f1"):
+        return _by_class(metric, prediction, truth.y)
+    losses_N = sample_losses(task, metric, prediction, truth)
+    return Terms(np.column_stack([losses_N, np.ones(len(losses_N))]), _Mean(_OF_THE_MEAN.get(metric, _itself)))
+
+
+def _itself(mean: Floats64) -> Floats64:
+    return mean
+
+
+class _Mean:
+    """A function of the mean loss."""
+
+    def __init__(self, of_mean: Callable[[Floats64], Floats64]) -> None:
+        self.of_mean = of_mean
+
+    def __call__(self, sums_R2: Floats64) -> Floats64:
+        return self.of_mean(sums_R2[:, 0] / sums_R2[:, 1])
+
+
+def _by_class(metric: str, probability_NC: npt.NDArray[Any], label_N: npt.NDArray[Any]) -> Terms:
+    one_hot_CC = np.eye(probability_NC.shape[1])
+    truth_NC, guess_NC = one_hot_CC[label_N], one_hot_CC[probability_NC.argmax(axis=1)]
+    figure = _balanced_accuracy if metric == "balanced_accuracy" else _f1
+    return Terms(np.hstack([truth_NC * guess_NC, truth_NC, guess_NC]), figure)
+
+
+def _balanced_accuracy(sums_RK: Floats64) -> Floats64:
+    hits_RC, truth_RC, _ = np.split(sums_RK, 3, axis=1)
+    return _mean_where(truth_RC > 0, hits_RC, truth_RC)
+
+
+def _f1(sums_RK: Floats64) -> Floats64:
+    hits_RC, truth_RC, guess_RC = np.split(sums_RK, 3, axis=1)
+    return _mean_where(truth_RC + guess_RC > 0, 2 * hits_RC, truth_RC + guess_RC)
+
+
+def _mean_where(occurs_RC: npt.NDArray[np.bool_], over_RC: Floats64, under_RC: Floats64) -> Floats64:
+    """Mean over the classes that occur in a resample."""
+    share_RC = np.divide(over_RC, under_RC, out=np.zeros_like(over_RC), where=occurs_RC)
+    mean_R: Floats64 = share_RC.sum(axis=1) / occurs_RC.sum(axis=1)
+    return mean_R

@@ -1,0 +1,150 @@
+"""Baselines: figures that can be computed by hand, and the known ones of public data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seqsweep.config.tasks import ClassificationConfig, ForecastingConfig
+from seqsweep.data.batch import DataInfo, Prepared, Samples
+from seqsweep.evaluation.baselines import baselines
+from seqsweep.evaluation.sequences import LOGISTIC, MAJORITY, statistics
+from seqsweep.tasks.metrics import metrics_from_predictions, truth_of
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+Make = Callable[..., Prepared]
+
+
+def forecasting(horizon: int, context: int, quantiles: tuple[float, ...] = ()) -> ForecastingConfig:
+    return ForecastingConfig(target="y", horizon=horizon, context=context, quantiles=quantiles)
+
+
+def test_naive_forecasts_repeat_the_past(prepare_windows: Make) -> None:
+    y_T = np.arange(100.0)
+    data = prepare_windows(y_T, context=6, horizon=5, seasons=(3,))
+    forecasts = baselines(forecasting(5, 6), data)
+    origin = int(data.parts["test"].start_N[0]) + 6
+    assert list(forecasts) == ["repeat last", "seasonal naive (3)", "seasonal mean (3 x 4)"]
+    expected: dict[str, list[float]] = {
+        "repeat last": [origin - 1] * 5,
+        "seasonal naive (3)": [origin - 3, origin - 2, origin - 1, origin - 3, origin - 2],
+        "seasonal mean (3 x 4)": [origin - 7.5, origin - 6.5, origin - 5.5, origin - 7.5, origin - 6.5]}
+    for name, values in expected.items():
+        assert forecasts[name].shape == (len(data.parts["test"]), 5, 1, 1)
+        np.testing.assert_allclose(forecasts[name][0, :, 0, 0], values, rtol=1e-5)
+
+
+def test_a_perfect_season_is_forecast_without_error(prepare_windows: Make) -> None:
+    y_T = np.tile([1.0, 4.0, 2.0, 8.0], 30)
+    data = prepare_windows(y_T, context=2, horizon=6, seasons=(4,))
+    task = forecasting(6, 2)
+    naive = metrics_from_predictions(task, baselines(task, data)["seasonal naive (4)"], truth_of(task, data, "test"))
+    assert naive["mae"] < 1e-6
+
+
+def test_a_season_longer_than_the_history_is_left_out(prepare_windows: Make) -> None:
+    data = prepare_windows(np.arange(100.0), context=4, horizon=4, seasons=(7, 81))
+    assert list(baselines(forecasting(4, 4), data)) == ["repeat last", "seasonal naive (7)", "seasonal mean (7 x 4)"]
+    assert list(baselines(forecasting(4, 4), data, "train")) == ["repeat last"]
+
+
+def test_no_window_reads_the_series_before_its_own(prepare_windows: Make) -> None:
+    one = prepare_windows(np.arange(50.0), context=5, horizon=5, seasons=(12,))
+    test = one.parts["test"]
+    second = Samples(test.start_N + 50, test.length_N, test.series_N + 1, test.label_N, test.key_N)
+    both = replace(one, values_TF=np.concatenate([one.values_TF, -one.values_TF]), parts={"test": second},
+                   shift_SD=np.repeat(one.shift_SD, 2, 0), scale_SD=np.repeat(one.scale_SD, 2, 0),
+                   first_S=np.array([0, 50 + int(test.start_N[0]) - 5]))
+    assert list(baselines(forecasting(5, 5), both)) == ["repeat last"]
+    assert "seasonal naive (12)" in baselines(forecasting(5, 5), replace(both, first_S=np.array([0, 50])))
+
+
+def test_quantiles_widen_around_the_naive_forecast(prepare_windows: Make) -> None:
+    random = np.random.default_rng(3)
+    y_T = np.cumsum(random.normal(size=3000))
+    data = prepare_windows(y_T, context=8, horizon=4)
+    task, point = forecasting(4, 8, (0.1, 0.5, 0.9)), forecasting(4, 8)
+    forecast = baselines(task, data)["repeat last"]
+    np.testing.assert_allclose(forecast[..., 1], baselines(point, data)["repeat last"][..., 0])
+    width_H = (forecast[..., 2] - forecast[..., 0])[0, :, 0]
+    assert (np.diff(width_H) > 0).all()
+    coverage = metrics_from_predictions(task, forecast, truth_of(task, data, "test"))["coverage"]
+    assert 0.72 < coverage < 0.88
+
+
+def test_unobserved_rows_do_not_count_in_the_spread(prepare_windows: Make) -> None:
+    random = np.random.default_rng(3)
+    y_T = random.normal(size=500)
+    wild_T = y_T.copy()
+    wild_T[100] = 1e6
+    observed_T = np.arange(500) != 100
+    task = forecasting(2, 3, (0.25, 0.5, 0.75))
+    data = prepare_windows(y_T, context=3, horizon=2, observed_T=observed_T)
+    wild = replace(data, values_TF=((wild_T - data.shift_SD[0]) / data.scale_SD[0]).astype(np.float32)[:, None])
+    calm, other = (baselines(task, each)["repeat last"] for each in (data, wild))
+    np.testing.assert_allclose(calm, other, atol=0.02)
+
+
+def test_classes_by_share_and_by_statistics(prepare_sequences: Make) -> None:
+    data = prepare_sequences()
+    probabilities = baselines(ClassificationConfig(), data)
+    truth = truth_of(ClassificationConfig(), data, "test")
+    np.testing.assert_allclose(probabilities[MAJORITY], np.full((12, 3), 1 / 3))
+    assert metrics_from_predictions(ClassificationConfig(), probabilities[LOGISTIC], truth)["accuracy"] == 1.0
+    np.testing.assert_allclose(probabilities[LOGISTIC].sum(1), 1.0)
+    np.testing.assert_array_equal(probabilities[LOGISTIC], baselines(ClassificationConfig(), data)[LOGISTIC])
+
+
+def test_statistics_are_those_of_each_sequence(prepare_sequences: Make) -> None:
+    data = prepare_sequences()
+    samples = data.parts["test"]
+    for place, row_K in enumerate(statistics(data, samples)):
+        start, length = samples.start_N[place], samples.length_N[place]
+        x_LF = data.values_TF[start:start + length].astype(np.float64)
+        six = np.concatenate([x_LF.mean(0), x_LF.std(0), x_LF.min(0), x_LF.max(0), x_LF[0], x_LF[-1]])
+        np.testing.assert_allclose(row_K[:12], six)
+        if length > 1:
+            np.testing.assert_allclose(row_K[12:], np.polyfit(np.linspace(-1, 1, length), x_LF, 1)[0], atol=1e-9)
+
+
+def test_classes_missing_from_training_get_no_probability(prepare_sequences: Make) -> None:
+    data = prepare_sequences()
+    more = replace(data, info=data.info.model_copy(update={"classes": ("p", "q", "r", "never")}))
+    for probability_NC in baselines(ClassificationConfig(), more).values():
+        assert probability_NC.shape == (12, 4)
+        assert (probability_NC[:, 3] == 0).all()
+    train = data.parts["train"]
+    one = replace(data, parts=data.parts | {"train": replace(train, label_N=np.zeros_like(train.label_N))})
+    assert list(baselines(ClassificationConfig(), one)) == [MAJORITY]
+
+
+def test_japanese_vowels() -> None:
+    folder = SHARED / "ucr_uea"
+    files = [next(iter(folder.rglob(f"JapaneseVowels_{part}.ts")), None) for part in ("TRAIN", "TEST")]
+    if None in files:
+        pytest.skip(f"JapaneseVowels is not in {folder}")
+    values, labels, lengths = [], [], []
+    for file in files:
+        assert file is not None
+        rows = [line.strip() for line in file.read_text().splitlines() if line.strip() and line[0] not in "#@"]
+        for row in rows:
+            *channels, label = row.split(":")
+            x_LF = np.array([[float(v) for v in channel.split(",")] for channel in channels]).T
+            values.append(x_LF)
+            labels.append(label)
+            lengths.append(len(x_LF))
+    classes = tuple(sorted(set(labels)))
+    label_N, length_N = np.array([classes.index(label) for label in labels]), np.array(lengths)
+    start_N = np.concatenate([[0], np.cumsum(length_N)[:-1]])
+    parts = {name: Samples(start_N[mine], length_N[mine], np.zeros(len(label_N[mine]), np.int64), label_N[mine],
+                           start_N[mine].astype(np.uint64))
+             for name, mine in (("train", slice(0, 270)), ("test", slice(270, None)))}
+    none = np.zeros((1, 0), np.float32)
+    info = DataInfo(features=tuple("abcdefghijkl"), columns=tuple("abcdefghijkl"), classes=classes, data_hash="none")
+    data = Prepared(np.concatenate(values).astype(np.float32), none, none, none, None, parts, {}, info)
+    guess_N = baselines(ClassificationConfig(), data)[LOGISTIC].argmax(1)
+    assert (guess_N == label_N[270:]).mean() > 0.98
