@@ -34,6 +34,10 @@ class SeqsweepError(Exception):
         return "\n".join(str(problem) for problem in self.problems)
 
 
+class InvalidSettings(SeqsweepError):
+    """An environment variable or seqsweep.toml that names no place."""
+
+
 class InvalidSweep(SeqsweepError):
     """The sweep YAML is refused; every problem of the file is listed."""
 

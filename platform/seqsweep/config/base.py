@@ -15,7 +15,8 @@ _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 class Config(BaseModel):
     """Frozen, strict, and closed: an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, protected_namespaces=(),
+                              allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 def parse_duration(value: Any) -> float:
@@ -26,8 +27,8 @@ def parse_duration(value: Any) -> float:
         seconds = float(match[1]) * _UNITS[match[2]]
     else:
         raise ValueError("a duration is a number with a unit: 90s, 30m, 2h, 14d or 1w")
-    if not 0 < seconds < 1e9:
-        raise ValueError("a duration must be longer than nothing and shorter than 30 years")
+    if not 1e-3 <= seconds < 1e9:
+        raise ValueError("a duration lies between a millisecond and 30 years")
     return seconds
 
 
@@ -35,8 +36,8 @@ def format_duration(seconds: float) -> str:
     """Write seconds the way a sweep does: the largest unit that leaves a whole number."""
     for unit in "wdhm":
         if seconds >= _UNITS[unit] and seconds % _UNITS[unit] == 0:
-            return f"{seconds / _UNITS[unit]:g}{unit}"
-    return f"{seconds:g}s"
+            return f"{seconds / _UNITS[unit]:.12g}{unit}"
+    return f"{seconds:.12g}s"
 
 
 _JSON_DURATION = WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0},
@@ -63,7 +64,7 @@ class Extent(Config):
 
 def parse_extent(value: Any) -> Any:
     """Read `10%`, `480` or `14d` into an Extent; raises ValueError."""
-    if isinstance(value, (Extent, dict)):
+    if isinstance(value, Extent):
         return value
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return Extent(rows=value)

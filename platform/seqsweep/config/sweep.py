@@ -32,7 +32,7 @@ class DataConfig(Config):
     """Time column: ISO 8601 text, a timestamp, or a number."""
     series: Column | None = None
     """Column that names the series or sequence a row belongs to."""
-    freq: str | None = Field(default=None, pattern=r"^\d*(s|min|h|D|W|MS|QS|YS)$")
+    freq: str | None = Field(default=None, pattern=r"^([1-9]\d*)?(s|min|h|D|W|MS|QS|YS)$")
     """Distance of two steps: `30min`, `h`, `D`; needed for a calendar where there is no time column, else inferred."""
     start: str | None = None
     """Time of the first row where there is no time column: `2000-06-05`."""
@@ -59,8 +59,9 @@ class SplitConfig(Config):
     """Which rows are for training, for choosing (validation) and for the last word (test)."""
 
     by: Literal["time", "group", "random", "given"] = "random"
-    """`time`: the end of each series; `group` and `random`: by a hash of `key` or of the row's id, so that a row never
-    changes part as data grow; `given`: by the column `key` holding train, val or test, or by data.val and data.test."""
+    """`time`: the end of each series, the default in forecasting; `group` and `random`: by a hash of `key` or of the
+    row's id, so that a row never changes part as data grow; `given`: by the column `key` holding train, val or test, or
+    by data.val and data.test."""
     val: Amount | None = None
     """Validation part; default 10% (none where it is given)."""
     test: Amount | None = None

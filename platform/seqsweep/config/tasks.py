@@ -23,7 +23,7 @@ class ForecastingConfig(Config):
     """Predict the next `horizon` values of the targets from the last `context` steps."""
 
     type: Literal["forecasting"] = "forecasting"
-    target: Column | tuple[Column, ...]
+    target: Column | Annotated[tuple[Column, ...], Field(min_length=1)]
     """Column or columns to forecast."""
     horizon: int = Field(ge=1, le=10_000)
     """Steps ahead."""
@@ -51,9 +51,6 @@ class ForecastingConfig(Config):
     def _consistent(self) -> ForecastingConfig:
         if self.quantiles and (list(self.quantiles) != sorted(set(self.quantiles)) or 0.5 not in self.quantiles):
             raise ValueError("quantiles must be increasing, without repeats, and contain 0.5")
-        names = [*self.targets, *self.past, *self.known, *self.static]
-        if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"a column has one role; used twice: {', '.join(repeated)}")
         return self
 
 

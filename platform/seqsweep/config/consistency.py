@@ -1,0 +1,195 @@
+"""What the sections of a sweep must agree on: task and metric, columns and roles, splits, schedule, registry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+
+from seqsweep.config.document import KeyPath
+from seqsweep.config.problems import suggestion
+from seqsweep.config.structure import Draft
+from seqsweep.config.sweep import PromoteConfig
+from seqsweep.config.tasks import METRICS, ClassificationConfig, ForecastingConfig
+
+_SUFFIXES = (".csv", ".csv.gz", ".parquet", ".npz", ".ts")
+_COARSER = {"minute": ("h", "D", "W", "MS", "QS", "YS"), "hour": ("D", "W", "MS", "QS", "YS"),
+            "weekday": ("W", "MS", "QS", "YS"), "monthday": ("MS", "QS", "YS"), "yearday": ("YS",), "month": ("YS",)}
+"""Calendar features that are the same at every step of these frequencies."""
+
+
+def check_sections(draft: Draft) -> None:
+    """Note every contradiction between the sections that are sound."""
+    if draft.sound("metric"):
+        _check_metric(draft)
+    if draft.sound("task"):
+        _check_task(draft)
+    if draft.sound("data"):
+        _check_data(draft)
+    if draft.sound("data", "task"):
+        _check_roles(draft)
+    if draft.sound("data", "task", "prepare"):
+        _check_prepare(draft)
+    if draft.sound("early_terminate"):
+        _check_pruner(draft)
+    if draft.sound("register", "promote"):
+        _check_registry(draft)
+
+
+def _check_metric(draft: Draft) -> None:
+    metric = draft.sweep.metric
+    written = draft.root.get(("task", "type"))
+    kind = written.value if written else None
+    if not isinstance(kind, str) or kind not in METRICS:
+        return
+    known = METRICS[kind]
+    if metric.name not in known:
+        bare = metric.name.lower().removeprefix("val_").removeprefix("validation_")
+        near = f"did you mean {bare}? " if bare in known and bare != metric.name else ""
+        right = f"metrics: {', '.join(known)}" if near else suggestion(metric.name, known, "metrics")
+        draft.refuse(("metric", "name"), f'"{metric.name[:60]}" is no metric of {kind}', near + right)
+    elif metric.goal not in (None, known[metric.name]):
+        draft.refuse(("metric", "goal"), f"{metric.name} cannot be {metric.goal}d: that would look for the worst model",
+                     f"goal: {known[metric.name]}, or no goal at all")
+
+
+def _check_task(draft: Draft) -> None:
+    task = draft.sweep.task
+    if isinstance(task, ForecastingConfig):
+        naive = draft.sweep.parameters.get("naive_season")
+        listed = naive.values or () if naive else ()
+        candidates: list[tuple[KeyPath, object]] = [(("values", number), value) for number, value in enumerate(listed)]
+        if naive:
+            candidates += [(("value",), naive.value), (("max",), naive.max)]
+        for below, value in candidates:
+            if isinstance(value, int) and value > task.context:
+                draft.refuse(("parameters", "naive_season", *below),
+                             f"naive_season looks {value} steps back, and the model sees {task.context}",
+                             f"at most task.context, {task.context}")
+        return
+    for name in ("naive_season", "window_norm"):
+        if name in draft.sweep.parameters:
+            draft.refuse(("parameters", name), f"{name} is for forecasting, and the task is {task.type}", "remove it",
+                         key=True)
+
+
+def _check_data(draft: Draft) -> None:
+    data = draft.sweep.data
+    if (data.path is None) == (data.name is None):
+        what = "data has both path and name" if data.path else "data has neither path nor name"
+        draft.refuse(("data", "name") if data.path else ("data",), what,
+                     "path: a file, or name: a data set of an installed package", key=True)
+    for key in ("path", "val", "test"):
+        path = getattr(data, key)
+        if path is not None and "://" in path:
+            draft.refuse(("data", key), f'"{path[:60]}" is an address, not a file', "a file on this machine")
+        elif path is not None and not path.lower().endswith(_SUFFIXES):
+            draft.refuse(("data", key), f'"{path[-60:]}" has no known ending', f"one of {', '.join(_SUFFIXES)}")
+    if data.start is not None:
+        _check_start(draft, data.start)
+
+
+def _check_start(draft: Draft, start: str) -> None:
+    try:
+        datetime.fromisoformat(start)
+    except ValueError:
+        draft.refuse(("data", "start"), f'"{start[:60]}" is no time', 
+                     "ISO 8601, such as 2000-06-05 or 2000-06-05T12:30")
+    if draft.sweep.data.time is not None:
+        draft.refuse(("data", "start"), "start and a time column say the same twice", "one of them", key=True)
+    elif draft.sweep.data.freq is None:
+        draft.refuse(("data", "start"), "start without freq: the times of later rows are unknown",
+                     "freq: 30min, h, D or the like", key=True)
+
+
+def _roles(draft: Draft) -> Iterator[tuple[str, str, KeyPath]]:
+    """Every column that is named, with its role and place; data's own first."""
+    data, task = draft.sweep.data, draft.sweep.task
+    for role in ("time", "series"):
+        if (column := getattr(data, role)) is not None:
+            yield column, f"data.{role}", ("data", role)
+    if isinstance(task, ClassificationConfig):
+        yield task.label, "task.label", ("task", "label")
+    for role in ("target", "past", "known", "features", "static"):
+        columns = getattr(task, role, ())
+        if isinstance(columns, str):
+            yield columns, f"task.{role}", ("task", role)
+            continue
+        for number, column in enumerate(columns):
+            yield column, f"task.{role}", ("task", role, number)
+
+
+def _check_roles(draft: Draft) -> None:
+    """A column has one role; only a group may be the series or a static column."""
+    first: dict[str, str] = {}
+    for column, role, path in _roles(draft):
+        if column not in first:
+            first[column] = role
+        elif first[column] == role:
+            draft.refuse(path, f'the column "{column}" stands twice in {role}', "each column once")
+        else:
+            draft.refuse(path, f'the column "{column}" is {role} and {first[column]}', "one role a column")
+    split = draft.sweep.split
+    if not draft.sound("split") or split.key is None or split.key not in first:
+        return
+    role = first[split.key]
+    if split.by == "given" or role not in ("data.series", "task.static"):
+        draft.refuse(("split", "key"), f'the column "{split.key}" is split.key and {role}', "one role a column")
+
+
+def _check_prepare(draft: Draft) -> None:
+    data, prepare, task = draft.sweep.data, draft.sweep.prepare, draft.sweep.task
+    for key in ("calendar", "lags"):
+        values = getattr(prepare, key)
+        for number, value in enumerate(values):
+            if value in values[:number]:
+                draft.refuse(("prepare", key, number), f"{value} stands twice in prepare.{key}", "each once")
+    if prepare.calendar and data.time is None and (data.freq is None or data.start is None):
+        draft.refuse(("prepare", "calendar"), "calendar features need the time of each row",
+                     "data.time, a column; or data.freq and data.start where there is none", key=True)
+    unit = re.sub(r"^\d+", "", data.freq) if data.freq else ""
+    for number, feature in enumerate(prepare.calendar):
+        if unit in _COARSER[feature]:
+            draft.refuse(("prepare", "calendar", number), f"{feature} is the same at every step of {data.freq}",
+                         "a feature that changes from step to step")
+    if prepare.lags and isinstance(task, ClassificationConfig):
+        draft.refuse(("prepare", "lags"), "lags are earlier values of targets, and classification has none",
+                     "remove it", key=True)
+    if prepare.indicator and prepare.fill == "refuse":
+        draft.refuse(("prepare", "indicator"), "indicator marks values that were filled, and fill: refuse lets none in",
+                     "fill: interpolate, forward, zero or mean; or no indicator", key=True)
+
+
+def _check_pruner(draft: Draft) -> None:
+    pruner, epochs = draft.sweep.early_terminate, draft.sweep.parameters.get("epochs")
+    for key, other in (("eta", "median"), ("min_trials", "asha"), ("min_trials", "hyperband")):
+        default = type(pruner).model_fields[key].default
+        if pruner.type == other and getattr(pruner, key) != default:
+            draft.refuse(("early_terminate", key), f"{key} has no meaning for {other}",
+                         "remove it, or another type", key=True)
+    if pruner.type == "none" or epochs is None:
+        return
+    numbers = [value for value in (epochs.value, epochs.max, *(epochs.values or ())) if isinstance(value, int)]
+    if numbers and pruner.min_epochs > max(numbers):
+        draft.refuse(("early_terminate", "min_epochs"),
+                     f"no trial is pruned before epoch {pruner.min_epochs}, and none has more than {max(numbers)}",
+                     f"at most {max(numbers)}, or type: none")
+
+
+def _check_registry(draft: Draft) -> None:
+    register, promote = draft.sweep.registration, draft.sweep.promote
+    if register is None:
+        if promote is not None:
+            draft.refuse(("promote",), "promote without register: there would be no version to promote",
+                         "register: {}", key=True)
+        return
+    for path, alias in ((("register", "alias"), register.alias), (("promote", "to"), promote.to if promote else "")):
+        if alias == "latest" or re.fullmatch(r"v\d+", alias):
+            draft.refuse(path, f"the alias {alias} is MLflow's own", "another name, such as challenger")
+    if register.alias == (promote or PromoteConfig()).to:
+        draft.refuse(("register", "alias"), f"every sweep would become {register.alias} without passing the gate",
+                     "an alias of its own, such as challenger")
+    if promote:
+        for number, demand in enumerate(promote.require):
+            if demand in promote.require[:number]:
+                draft.refuse(("promote", "require", number), f"{demand} stands twice", "each once")

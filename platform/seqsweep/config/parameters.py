@@ -1,0 +1,186 @@
+"""Each parameter by itself: a known name, values its field takes, bounds that make sense, grid axes that end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast as typed
+
+from seqsweep.config.document import KeyPath
+from seqsweep.config.fields import FIELDS, accepts, allowed, cast, kind
+from seqsweep.config.problems import nearest, shown, suggestion
+from seqsweep.config.space import ParameterConfig, Scalar
+from seqsweep.config.structure import Draft
+
+_MOST_POINTS = 1000
+Number = int | float
+
+
+def check_parameters(draft: Draft) -> dict[str, ParameterConfig]:
+    """Note what is wrong with each parameter. Returns the sound ones, with whole numbers of float fields as floats."""
+    sound = {}
+    for name, parameter in draft.sweep.parameters.items():
+        before = len(draft.problems.found)
+        if draft.problems.full:
+            break
+        _Check(draft, name, parameter).run()
+        if len(draft.problems.found) == before:
+            sound[name] = normal(name, parameter)
+    return sound
+
+
+def normal(name: str, parameter: ParameterConfig) -> ParameterConfig:
+    """Give every number the type of the parameter's field, also in `when` the types of the parents'."""
+    when = {parent: tuple(cast(parent, value) for value in wanted) for parent, wanted in parameter.when.items()
+            if parent in FIELDS}
+    numbers = {key: cast(name, value) for key in ("value", "min", "max", "step")
+               if (value := getattr(parameter, key)) is not None}
+    values = None if parameter.values is None else tuple(cast(name, value) for value in parameter.values)
+    return parameter.model_copy(update={**numbers, "values": values, "when": parameter.when | when})
+
+
+def points(parameter: ParameterConfig) -> Iterator[Scalar] | None:
+    """Every value a normal parameter can have; None for a continuous range."""
+    if parameter.value is not None:
+        return iter((parameter.value,))
+    if parameter.values is not None:
+        return iter(parameter.values)
+    low, high, step = typed(Number, parameter.min), typed(Number, parameter.max), parameter.step
+    if isinstance(low, int):
+        return iter(range(low, int(high) + 1, int(step or 1)))
+    return None if step is None else _steps(low, step, round((high - low) / step))
+
+
+def count(parameter: ParameterConfig) -> int | None:
+    """How many values a normal parameter can have; None for a continuous range."""
+    if parameter.value is not None:
+        return 1
+    if parameter.values is not None:
+        return len(parameter.values)
+    low, high, step = typed(Number, parameter.min), typed(Number, parameter.max), parameter.step
+    if isinstance(low, int):
+        return (int(high) - low) // int(step or 1) + 1
+    return None if step is None else round((high - low) / step) + 1
+
+
+def _steps(low: float, step: float, number: int) -> Iterator[float]:
+    from decimal import Decimal  # 0.1 + 2 * 0.1 is to be 0.3
+
+    return (float(Decimal(str(low)) + i * Decimal(str(step))) for i in range(number + 1))
+
+
+class _Check:
+    """One parameter under scrutiny."""
+
+    def __init__(self, draft: Draft, name: str, parameter: ParameterConfig) -> None:
+        self._draft = draft
+        self._name = name
+        self._parameter = parameter
+        self._path: KeyPath = ("parameters", name)
+        self._grid = parameter.is_grid or (draft.sweep.method == "grid" and draft.sound("method"))
+
+    def run(self) -> None:
+        if self._name not in FIELDS:
+            self._refuse((), f'"{self._name[:60]}" is no parameter of the model or of its training',
+                         suggestion(self._name, FIELDS, "parameters"), key=True)
+        elif self._has_one_form():
+            self._check_values()
+            self._check_range()
+            self._check_spacing()
+            self._check_grid()
+
+    def _refuse(self, below: KeyPath, what: str, right: str, key: bool = False) -> None:
+        self._draft.refuse(self._path + below, what, right, key)
+
+    def _has_one_form(self) -> bool:
+        """Exactly one of value, values, or min and max."""
+        parameter = self._parameter
+        ranged = parameter.min is not None or parameter.max is not None
+        given = {"value": parameter.value is not None, "values": parameter.values is not None, "min": ranged}
+        forms = [form for form in given if given[form]]
+        accepted = "value, values, or min and max"
+        if not forms:
+            self._refuse((), f"{self._name} has no values", f"{accepted}: {allowed(self._name)}", key=True)
+        elif len(forms) > 1:
+            second = "max" if forms[1] == "min" and parameter.min is None else forms[1]
+            self._refuse((second,), f"{self._name} has both {forms[0]} and {second}", f"one of {accepted}", key=True)
+        elif forms == ["min"] and (parameter.min is None or parameter.max is None):
+            missing = "min" if parameter.min is None else "max"
+            self._refuse((), f"{self._name} has no {missing}", f"min and max: {allowed(self._name)}", key=True)
+        else:
+            return True
+        return False
+
+    def _check_values(self) -> None:
+        listed = self._parameter.values
+        single = self._parameter.value
+        seen: dict[Scalar, int] = {}
+        for number, value in enumerate(listed or (() if single is None else (single,))):
+            below: KeyPath = ("values", number) if listed else ("value",)
+            if not accepts(self._name, value):
+                words = allowed(self._name)
+                self._refuse(below, f"{self._name} cannot be {shown(value)}", _with_nearest(value, words))
+            elif (same := cast(self._name, value)) in seen:
+                self._refuse(below, f"{shown(value)} stands twice among the values of {self._name}", "each value once")
+            else:
+                seen[same] = number
+
+    def _check_range(self) -> None:
+        low, high = self._parameter.min, self._parameter.max
+        if low is None or high is None:
+            return
+        if kind(self._name) in ("name", "boolean"):
+            self._refuse(("min",), f"{self._name} has no range", f"values: [...], each {allowed(self._name)}", key=True)
+            return
+        wrong = False
+        for key, bound in (("min", low), ("max", high)):
+            if not accepts(self._name, bound):
+                self._refuse((key,), f"{key} of {self._name} cannot be {shown(bound)}", allowed(self._name))
+                wrong = True
+        if not wrong and low >= high:
+            equal = "equals" if low == high else "is not below"
+            self._refuse(("max",) if low == high else ("min",), f"min of {self._name}, {low}, {equal} max, {high}",
+                         f"value: {low}" if low == high else f"min: {high}, max: {low}")
+
+    def _check_spacing(self) -> None:
+        parameter = self._parameter
+        for key in ("log", "step"):
+            if parameter.min is None and getattr(parameter, key):
+                self._refuse((key,), f"{key} has no meaning without min and max", "remove it", key=True)
+        if parameter.min is None or parameter.max is None or kind(self._name) in ("name", "boolean"):
+            return
+        if parameter.log and parameter.min <= 0:
+            self._refuse(("min",), f"a logarithmic scale cannot begin at {parameter.min}", "min above 0, or no log")
+        if parameter.log and parameter.step is not None:
+            self._refuse(("step",), "step and log exclude each other", "one of them", key=True)
+        elif parameter.step is not None:
+            self._check_step(parameter.min, parameter.max, parameter.step)
+
+    def _check_step(self, low: Number, high: Number, step: Number) -> None:
+        if kind(self._name) == "integer" and not isinstance(step, int):
+            self._refuse(("step",), f"step of {self._name} cannot be {step}", "a whole number")
+            return
+        steps = (high - low) / step
+        if (low < high and abs(steps - round(steps)) > 1e-6) or steps > 1e9:
+            below = low + int(min(steps, 1e9)) * step
+            self._refuse(("step",), f"steps of {step} from {low} do not reach max, {high}",
+                         f"max: {below:.12g} or {below + step:.12g}")
+
+    def _check_grid(self) -> None:
+        if not self._grid or self._parameter.min is None or kind(self._name) in ("name", "boolean"):
+            return
+        why = "search: grid" if self._parameter.is_grid else "method: grid"
+        at: KeyPath = ("search",) if self._parameter.is_grid else ("min",)
+        if kind(self._name) == "number" and self._parameter.step is None:
+            self._refuse(at, f"{why} cannot try every value of a continuous range",
+                         "values: [...], or a step", key=True)
+        elif self._parameter.log:
+            self._refuse(("log",), f"log has no meaning with {why}, which tries every value", "values: [...]", key=True)
+        elif (self._parameter.max or 0) - self._parameter.min > (_MOST_POINTS - 1) * (self._parameter.step or 1):
+            self._refuse(at, f"{self._name} has more than {_MOST_POINTS} values on a grid", "values: [...], or a step",
+                         key=True)
+
+
+def _with_nearest(value: Scalar, words: str) -> str:
+    known = words.removeprefix("one of ").split(", ") if words.startswith("one of ") else []
+    near = nearest(value, known) if isinstance(value, str) else ""
+    return f"did you mean {near}? {words}" if near else words

@@ -1,0 +1,104 @@
+"""Whether a search makes sense as a whole: parameters that matter, grids that end, a budget that fits them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from seqsweep.config.conditions import values_of
+from seqsweep.config.fields import default
+from seqsweep.config.parameters import points
+from seqsweep.config.space import Parameters, Scalar
+from seqsweep.config.structure import Draft
+
+_MOST_CELLS = 100_000
+_EFFECT: dict[str, tuple[str, tuple[Scalar, ...], str]] = {
+    "dropout": ("num_layers", tuple(range(2, 17)), "works between layers; variational_dropout needs only one"),
+    "nonlinearity": ("cell", ("elman",), "is the elman cell's"),
+    "forget_bias": ("cell", ("lstm",), "is the lstm cell's"),
+    "momentum": ("optimizer", ("sgd",), "is the sgd optimizer's"),
+}
+"""Parameters that do nothing unless another has one of these values."""
+
+
+def check_search(draft: Draft, parameters: Parameters) -> None:
+    """Note what makes a search pointless or endless. `parameters` are normal, with their conditions resolved."""
+    for name in parameters:
+        _check_effect(draft, name, parameters)
+    _check_schedule(draft, parameters)
+    if draft.sound("method", "budget"):
+        _check_budget(draft, parameters)
+
+
+def _check_effect(draft: Draft, name: str, parameters: Parameters) -> None:
+    """Refuse a parameter that would do nothing in any trial: its search would be noise."""
+    if name not in _EFFECT or parameters[name].value == default(name):
+        return
+    parent, useful, reason = _EFFECT[name]
+    if parent in parameters:
+        values = frozenset(parameters[name].when.get(parent, ())) or values_of(parameters[parent])
+    elif draft.written("parameters", parent):
+        return  # refused already
+    else:
+        values = frozenset({default(parent)})
+    if not values.intersection(useful):
+        found = ", ".join(sorted(map(str, values)))
+        draft.refuse(("parameters", name), f"{name} has no effect here: it {reason}, and {parent} is {found}",
+                     f"remove it, or let {parent} be {' or '.join(map(str, useful[:2]))}", key=True)
+
+
+def _check_schedule(draft: Draft, parameters: Parameters) -> None:
+    warmup, epochs = parameters.get("warmup_epochs"), parameters.get("epochs")
+    if warmup is None:
+        return
+    least = min(value for value in (warmup.value, warmup.min, *(warmup.values or ())) if isinstance(value, int))
+    limits = (epochs.value, epochs.max, *(epochs.values or ())) if epochs else (default("epochs"),)
+    most = max(value for value in limits if isinstance(value, int))
+    if least >= most:
+        draft.refuse(("parameters", "warmup_epochs"),
+                     f"the warm-up of {least} epochs never ends, since no trial has more than {most}",
+                     f"fewer than {most}", key=True)
+
+
+def _check_budget(draft: Draft, parameters: Parameters) -> None:
+    method, budget = draft.sweep.method, draft.sweep.budget
+    axes = {name: parameter for name, parameter in parameters.items()
+            if parameter.is_grid or parameter.value is not None or method == "grid"}
+    size = sum(1 for _ in islice(_cells(axes, list(_parents_first(axes)), {}), _MOST_CELLS + 1))
+    limit = draft.root.get(("budget", "max_trials"))
+    axis = next((name for name, parameter in parameters.items() if parameter.is_grid), None)
+    at = ("parameters", axis) if axis else ("method",)
+    if size > _MOST_CELLS:
+        draft.refuse(at, f"the grid has more than {_MOST_CELLS:,} cells", "fewer values, or a method that samples",
+                     key=True)
+    elif size > 1 and limit is not None and limit.name == "num_samples":
+        draft.refuse(("budget", "max_trials"), "num_samples beside a grid: Ray Tune counts repeats of the grid, "
+                                               "max_trials counts trials", f"max_trials: {limit.value * size}"
+                     if isinstance(limit.value, int) else "max_trials", key=True)
+    elif limit is None and size > budget.max_trials:
+        draft.refuse(at, f"the grid has {size:,} cells, and budget.max_trials is {budget.max_trials} where nothing is "
+                         "said, so that some would never be tried", f"budget: {{max_trials: {size}}}, or as many as "
+                     "you want", key=True)
+    elif limit is None and method != "grid" and all(len(values_of(one)) == 1 for one in parameters.values()):
+        draft.refuse(("parameters",), f"nothing is searched: {budget.max_trials} trials would differ in their seed",
+                     "values, or min and max, for a parameter; or budget: {max_trials: 1}", key=True)
+
+
+def _parents_first(axes: Parameters) -> Iterator[str]:
+    from graphlib import TopologicalSorter
+
+    return iter(tuple(TopologicalSorter(
+        {name: [parent for parent in axis.when if parent in axes] for name, axis in axes.items()}).static_order()))
+
+
+def _cells(axes: Parameters, names: list[str], chosen: dict[str, Scalar]) -> Iterator[dict[str, Scalar]]:
+    """Every cell of the grid; an axis that is inactive does not multiply it."""
+    if not names:
+        yield chosen
+        return
+    axis = axes[names[0]]
+    if all(chosen.get(parent) in wanted for parent, wanted in axis.when.items() if parent in axes):
+        for value in points(axis) or ():
+            yield from _cells(axes, names[1:], chosen | {names[0]: value})
+    else:
+        yield from _cells(axes, names[1:], chosen)
