@@ -19,11 +19,11 @@ Floats64 = npt.NDArray[np.float64]
 
 
 def build_table(sources: Sequence[Source], roles: Roles, task: Task, problems: Problems, *, by_given: bool = False,
-                categories: Collection[str] | None = None, need_static: bool = True) -> Table:
+                categories: Collection[str] | None = None) -> Table:
     """Put the files' rows end to end, sorted by series. Raises InvalidData with the problems of all columns.
 
     `by_given` reads the key column as parts. `categories` names the static columns that are text, where that was
-    decided before (new data); None decides by what the columns hold.
+    decided before: the data are new then, and need no labels. None decides by what the columns hold.
     """
     _check_columns(sources, roles, by_given, problems)
     problems.raise_if_any()
@@ -42,9 +42,9 @@ def build_table(sources: Sequence[Source], roles: Roles, task: Task, problems: P
         part_T=_sorted(part_T, order), given=given, static={},
         times_T=None if times_T is None else _sorted(times_T, order), time=time, time_unit=unit)
     constants = _Constants(sources, table, order, problems)
-    label_S = constants.names(roles.label, needed=need_static) if roles.label else ()
+    label_S = constants.names(roles.label, needed=categories is None) if roles.label else ()
     group_S = constants.names(roles.key) if roles.key and not by_given else ()
-    static = {name: constants.static(name, categories, need_static) for name in roles.static}
+    static = {name: constants.static(name, categories) for name in roles.static}
     problems.raise_if_any()
     return Table(**{**vars(table), "label_S": label_S, "group_S": group_S, "static": static})
 
@@ -199,17 +199,17 @@ class _Constants:
         code_S = self._reduce(name, np.where(codes_T < 0, np.nan, codes_T), names, needed)
         return tuple("" if np.isnan(code) else names[int(code)] for code in code_S)
 
-    def static(self, name: str, categories: Collection[str] | None, needed: bool) -> Static:
+    def static(self, name: str, categories: Collection[str] | None) -> Static:
         """A static column: text where it holds text (or is listed as such), else numbers."""
         columns = [source.frame[name] for source in self.sources]
         read = [read_numbers(column) for column in columns]
         is_text = any(bad.any() for _, bad in read) if categories is None else name in categories
         if is_text:
-            return Static(None, self.names(name, needed=needed))
+            return Static(None, self.names(name))
         for source, column, (values, bad) in zip(self.sources, columns, read, strict=True):
             _note(self.problems, "text in number columns", source, _row_numbers(source), bad | np.isinf(values), name,
                   "a finite number is needed", lambda i, column=column: repr(column.iloc[i]))
-        return Static(self._reduce(name, np.concatenate([values for values, _ in read]), None, needed))
+        return Static(self._reduce(name, np.concatenate([values for values, _ in read]), None, True))
 
     def _reduce(self, name: str, x_T: Floats64, names: tuple[str, ...] | None, needed: bool) -> Floats64:
         """Take each series' one value; note where there are two, or none."""

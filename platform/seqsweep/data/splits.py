@@ -72,8 +72,6 @@ def _check_config(table: Table, config: SplitConfig, task: Task, drawn: frozense
     hashed = config.by in ("random", "group") or (config.by == "given" and classification)
     if hashed:
         _check_hashed(table, config, drawn, classification, problems)
-    elif config.by == "group" and config.key is None and not table.has_ids:
-        problems.add("split", "split.by: group", "nothing names the groups", "split.key: a column")
     shares = [getattr(config, _NAMES[part]) or _DEFAULT for part in drawn]
     if sum((config.folds if part == VAL else 1) * (size.share or 0) for part, size in zip(drawn, shares, strict=True)
            if not (hashed and config.folds > 1 and part == VAL)) >= 1:

@@ -132,6 +132,11 @@ class Table:
         steps: Ints = np.arange(len(self.values_TR)) - np.repeat(self.first_S, self.length_S)
         return steps
 
+    def observed_rows(self, D: int) -> npt.NDArray[np.bool_]:
+        """(T,) rows where any of the first D columns, the targets, was observed."""
+        observed: npt.NDArray[np.bool_] = np.isfinite(self.values_TR[:, :D]).any(axis=1)
+        return observed
+
     def where(self, t: int, column: str = "") -> str:
         """The place of a row, as errors write it."""
         name, row = self.files[self.file_T[t]], self.row_T[t]

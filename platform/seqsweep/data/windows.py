@@ -1,4 +1,4 @@
-"""Forecast windows: `context` rows, then `horizon` rows whose values are to be forecast. An origin is the first of those.
+"""Forecast windows: `context` rows, then `horizon` rows that are to be forecast; the first of those is the origin.
 
 A window's targets lie in one part. Training windows lie in the training part with their context; the context of
 validation and test windows may reach back, since the past is known by then. No window crosses a series.
@@ -15,6 +15,15 @@ from seqsweep.data.table import TRAIN, UNUSED, Ints
 Mask = npt.NDArray[np.bool_]
 
 
+def runs(part_T: npt.NDArray[np.int8], bounds: Ints) -> tuple[Ints, Ints]:
+    """First row, and row after the last, of each stretch of one part within one series."""
+    starts = np.zeros(len(part_T), dtype=bool)
+    starts[bounds[:-1]] = True
+    starts[1:] |= part_T[1:] != part_T[:-1]
+    begin = np.flatnonzero(starts)
+    return begin, np.append(begin[1:], len(part_T))
+
+
 def window_origins(part_T: npt.NDArray[np.int8], bounds: Ints, task: ForecastingConfig, lead: int,
                    stride: int) -> dict[int, Ints]:
     """Origins of each part. `lead` rows at the start of a series are no context, since their lags are missing.
@@ -22,12 +31,7 @@ def window_origins(part_T: npt.NDArray[np.int8], bounds: Ints, task: Forecasting
     Training origins are `task.stride` apart. Validation and test origins are `stride` apart and begin at the part's
     first row, or at the first row with enough past.
     """
-    T = len(part_T)
-    starts = np.zeros(T, dtype=bool)
-    starts[bounds[:-1][bounds[:-1] < T]] = True
-    starts[1:] |= part_T[1:] != part_T[:-1]
-    begin = np.flatnonzero(starts)
-    end = np.append(begin[1:], T)
+    begin, end = runs(part_T, bounds)
     series_begin = bounds[np.searchsorted(bounds, begin, side="right") - 1]
     found: dict[int, list[Ints]] = {}
     for a, b, first in zip(begin.tolist(), end.tolist(), series_begin.tolist(), strict=True):
