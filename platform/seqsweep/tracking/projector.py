@@ -1,0 +1,88 @@
+"""The background writer that keeps MLflow up with the store while a sweep runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from seqsweep.store.records import Store
+
+if TYPE_CHECKING:
+    from seqsweep.tracking.runs import Runs
+
+SWEEP_EVERY = 30.0
+"""Seconds between two projections of the sweep's own run, its leaderboard and YAML."""
+LONGEST_PAUSE = 30.0
+"""Seconds between two tries while MLflow fails, after pauses that double."""
+
+
+class Projector:
+    """Projects a sweep's trials into MLflow every `every` seconds, in a thread of its own.
+
+    It delays no training: MLflow is imported, its tables are created and its answers waited for in the thread alone.
+    While MLflow cannot be reached it keeps trying; it remembers nothing, so nothing is lost with it.
+    """
+
+    def __init__(self, store: Store, name: str, tracking_uri: str, *, every: float = 2.0) -> None:
+        self._store = store
+        self._name = name
+        self._uri = tracking_uri
+        self._every = every
+        self._wake = threading.Event()
+        self._finishing = threading.Event()
+        self._gave_up = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=f"mlflow of {name}", daemon=True)
+        self._problem: str | None = None
+        self._current = time.monotonic()
+
+    @property
+    def lag(self) -> float:
+        """Seconds since MLflow last held everything that was in the store."""
+        return time.monotonic() - self._current
+
+    @property
+    def problem(self) -> str | None:
+        """Why the last try failed; None if it did not."""
+        return self._problem
+
+    def start(self) -> None:
+        """Begin to project."""
+        self._thread.start()
+
+    def finish(self, timeout: float = 60.0) -> bool:
+        """Project all that is in the store now and end; False if that did not succeed within `timeout` seconds."""
+        self._finishing.set()
+        self._wake.set()
+        self._thread.join(timeout)
+        self._gave_up.set()
+        self._wake.set()
+        return not self._thread.is_alive() and self._problem is None
+
+    def _work(self) -> None:
+        runs: Runs | None = None
+        pause = self._every
+        swept = -SWEEP_EVERY
+        while not self._gave_up.is_set():
+            last = self._finishing.is_set()  # read before the store is: what is written until now gets in
+            asked = time.monotonic()
+            try:
+                runs = self._open() if runs is None or last else runs
+                changed = runs.project_trials()
+                if last or (asked - swept >= SWEEP_EVERY and (changed or swept < 0)):
+                    runs.project_sweep()
+                    swept = asked
+            except Exception as error:  # whatever MLflow does, the sweep goes on
+                self._problem, runs = str(error) or repr(error), None
+                pause = self._every if last else min(2 * pause, LONGEST_PAUSE)
+            else:
+                self._problem, self._current, pause = None, asked, self._every
+                if last:
+                    return
+            self._wake.wait(pause)
+            self._wake.clear()
+
+    def _open(self) -> Runs:
+        from seqsweep.tracking.runs import Runs  # takes seconds, which the controller must not wait for
+
+        return Runs(self._store, self._name, self._uri)

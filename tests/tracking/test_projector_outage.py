@@ -1,0 +1,156 @@
+"""The background writer: it delays nothing, and MLflow may come and go."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import free_port
+from mlflow import MlflowClient
+from test_runs import everything, fill, history, report, runs_of
+
+from seqsweep.records import Outcome, Reason, Trial, TrialState
+from seqsweep.store.records import Store, SweepState
+from seqsweep.tracking import projector as projecting
+from seqsweep.tracking.projector import Projector
+from seqsweep.tracking.runs import Runs, project
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(f"sqlite:///{tmp_path}/seqsweep.db") as opened:
+        yield opened
+
+
+@contextmanager
+def mlflow_server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """One real server with one worker; killed with its children."""
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port),
+               "--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", f"{folder}/artifacts"]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "server.log").open("ab") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def until(condition: object, seconds: float = 90.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def close_one(store: Store, lease: object, number: int) -> None:
+    store.start_trial(lease, Trial(number, {"cell": "gru"}, number))  # type: ignore[arg-type]
+    store.close_trial(lease, number, Outcome(TrialState.COMPLETE, Reason.FINISHED, 0.1, 1),  # type: ignore[arg-type]
+                      [report(1, 0.1), report(2, 0.2)], best=None, keep=1, sign=1, extra={})
+
+
+def test_trials_appear_while_the_sweep_runs(store: Store, tmp_path: Path) -> None:
+    lease = fill(store)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    writer = Projector(store, "wind", uri, every=0.05)
+    before = time.perf_counter()
+    writer.start()
+    assert time.perf_counter() - before < 0.1
+    until(lambda: any(tmp_path.glob("mlruns/energy/*/artifacts/leaderboard.csv")))
+    assert len(runs_of(uri)) == 5
+    close_one(store, lease, 4)
+    until(lambda: len(runs_of(uri)) == 6)
+    until(lambda: writer.lag < 1.0)
+    store.update_sweep(lease, state=SweepState.FINISHED)
+    assert writer.finish()
+    assert writer.problem is None
+    assert runs_of(uri)["wind"].info.status == "FINISHED"
+    shown = everything(uri)
+    project(store, "wind", uri)
+    assert everything(uri) == shown
+
+
+def test_a_server_that_is_killed_and_comes_back_misses_nothing(store: Store, tmp_path: Path) -> None:
+    lease, port = fill(store), free_port()
+    uri = f"http://127.0.0.1:{port}"
+    writer = Projector(store, "wind", uri, every=0.1)
+    writer.start()  # before there is a server
+    until(lambda: writer.problem is not None)
+    assert "does not answer" in str(writer.problem)
+    with mlflow_server(tmp_path, port):
+        until(lambda: writer.problem is None)
+        close_one(store, lease, 4)
+        until(lambda: "wind-4" in runs_of(uri))
+        close_one(store, lease, 5)
+    slowest = 0.0
+    for number in range(6, 16):  # the sweep goes on as if nothing were
+        began = time.perf_counter()
+        close_one(store, lease, number)
+        slowest = max(slowest, time.perf_counter() - began)
+    until(lambda: writer.problem is not None)
+    assert slowest < 0.5
+    with mlflow_server(tmp_path, port):
+        until(lambda: writer.problem is None)
+        store.update_sweep(lease, state=SweepState.FINISHED)
+        assert writer.finish()
+        shown = runs_of(uri)
+        assert set(shown) == {"wind", *(f"wind-{number}" for number in range(16))}
+        for number in range(4, 16):
+            run = shown[f"wind-{number}"]
+            assert [point[0] for point in history(uri, run)["val_mae"]] == [1, 2]
+            assert run.info.status == "FINISHED"
+        parent = shown["wind"].info.run_id
+        assert {item.path for item in MlflowClient(uri).list_artifacts(parent)} == {"sweep.yaml", "leaderboard.csv"}
+
+
+def test_finish_gives_up_in_time_and_says_so(store: Store) -> None:
+    fill(store)
+    writer = Projector(store, "wind", f"http://127.0.0.1:{free_port()}", every=0.1)
+    writer.start()
+    began = time.monotonic()
+    assert not writer.finish(timeout=1.0)
+    assert time.monotonic() - began < 5
+    until(lambda: writer.problem is not None)
+    assert writer.lag > 0.5
+    until(lambda: not any(thread.name == "mlflow of wind" for thread in threading.enumerate()))
+
+
+def test_a_bug_in_mlflow_is_a_problem_not_an_end(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(store)
+    monkeypatch.setattr(projecting, "LONGEST_PAUSE", 0.1)
+    writer = Projector(store, "wind", f"sqlite:///{tmp_path}/mlflow.db", every=0.05)
+    real = Runs.project_trials
+
+    def broken(self: Runs) -> int:
+        raise KeyError("run_uuid")
+
+    monkeypatch.setattr(Runs, "project_trials", broken)
+    writer.start()
+    until(lambda: writer.problem is not None)
+    assert "run_uuid" in str(writer.problem)
+    monkeypatch.setattr(Runs, "project_trials", real)
+    assert writer.finish()
+
+
+def test_two_first_comers_share_a_new_database(store: Store, tmp_path: Path) -> None:
+    fill(store)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    script = ("import sys; from seqsweep.store.records import Store\n"
+              "from seqsweep.tracking.projector import Projector\n"
+              "writer = Projector(Store.open(sys.argv[1]), 'wind', sys.argv[2]); writer.start()\n"
+              "sys.exit(0 if writer.finish(90) else writer.problem)")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-W", "ignore", "-c", script, f"sqlite:///{tmp_path}/seqsweep.db", uri]
+    both = [subprocess.Popen(command, env=environment) for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    project(store, "wind", uri)
+    assert len(runs_of(uri)) == 5

@@ -1,0 +1,306 @@
+"""MLflow as a projection of the store: complete, idempotent, rebuilt at will."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Run
+
+from seqsweep.errors import Unavailable
+from seqsweep.records import Outcome, Reason, Report, Trial, TrialState
+from seqsweep.store.records import Lease, Store, SweepState
+from seqsweep.tracking.runs import Runs, find_run, project
+
+SPEC = {"version": 1, "name": "wind", "experiment": "energy", "method": "tpe", "data": {"path": "a.csv", "time": None},
+        "metric": {"name": "mae", "goal": "minimize"}, "budget": {"max_trials": 4},
+        "parameters": {"cell": {"values": ["gru", "lstm"]}}}
+DOCUMENT = "version: 1\nname: wind\n"
+
+
+def report(epoch: int, mae: float) -> Report:
+    return Report(epoch, {"train_loss": 2.0, "val_mae": mae, "grad_norm": 1.0, "learning_rate": 1e-3, "seconds": 0.5})
+
+
+def fill(store: Store) -> Lease:
+    """Four trials: complete, pruned, diverged, and one under way."""
+    facts = {"code_version": "0.1.0", "hardware": {"cpus": 2}}
+    store.create_sweep("wind", DOCUMENT, json.dumps(SPEC), "hash", facts)
+    lease = store.acquire("wind")
+    store.update_sweep(lease, state=SweepState.RUNNING, data_hash="d1")
+    ends = [(Outcome(TrialState.COMPLETE, Reason.FINISHED, 0.2, 2), [0.3, 0.2, 0.25]),
+            (Outcome(TrialState.PRUNED, Reason.PRUNED, 0.9, 1), [0.9]),
+            (Outcome(TrialState.FAILED, Reason.DIVERGED, None, None, "loss is NaN"), [math.nan])]
+    for number, (outcome, curve) in enumerate(ends):
+        params: dict[str, str | float] = {"cell": "gru", "lr": 1e-3 * number}
+        store.start_trial(lease, Trial(number, params, 40 + number, '{"cell":"gru"}'), "w1")
+        reports = [report(epoch, mae) for epoch, mae in enumerate(curve, 1)]
+        store.close_trial(lease, number, outcome, reports, best=None, keep=1, sign=1,
+                          extra={"num_weights": 12, "kernel": "fused"})
+    store.start_trial(lease, Trial(3, {"cell": "lstm", "num_layers": 2}, 43))
+    store.save_progress(lease, 3, [report(1, 0.5), report(2, 0.4), report(3, 0.3)], last=b"l", best=None, epoch=2)
+    return lease
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(f"sqlite:///{tmp_path}/seqsweep.db") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow takes seconds to create its tables."""
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").get_experiment_by_name("energy")
+    return path
+
+
+@pytest.fixture
+def uri(tmp_path: Path, empty_database: Path) -> str:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def runs_of(uri: str, client: MlflowClient | None = None) -> dict[str, Run]:
+    client = client or MlflowClient(uri)
+    experiment = client.get_experiment_by_name("energy")
+    assert experiment is not None
+    runs = list(client.search_runs([experiment.experiment_id]))
+    named = {str(run.info.run_name): run for run in runs}
+    assert len(named) == len(runs), "a run is there twice"
+    return named
+
+
+def history(uri: str, run: Run) -> dict[str, list[tuple[int, int, str]]]:
+    client = MlflowClient(uri)
+    return {name: [(point.step, point.timestamp, repr(point.value))
+                   for point in client.get_metric_history(run.info.run_id, name)] for name in sorted(run.data.metrics)}
+
+
+def everything(uri: str) -> dict[str, object]:
+    """All that MLflow shows, without the ids it gives itself."""
+    return {name: (run.info.status, run.info.start_time, run.info.end_time, run.data.params, history(uri, run),
+                   {key: value for key, value in run.data.tags.items() if key != "mlflow.parentRunId"})
+            for name, run in runs_of(uri).items()}
+
+
+def test_a_sweep_is_a_parent_run_and_a_trial_its_child(store: Store, uri: str) -> None:
+    fill(store)
+    project(store, "wind", uri)
+    runs = runs_of(uri)
+    assert {name: run.info.status for name, run in runs.items()} == {
+        "wind": "RUNNING", "wind-0": "FINISHED", "wind-1": "KILLED", "wind-2": "FAILED", "wind-3": "RUNNING"}
+    parent, first = runs["wind"], runs["wind-0"]
+    assert {run.data.tags.get("mlflow.parentRunId") for name, run in runs.items() if name != "wind"} == {
+        parent.info.run_id}
+    assert first.data.params == {"cell": "gru", "lr": "0.0"}
+    assert runs["wind-3"].data.params == {"cell": "lstm", "num_layers": "2"}
+    sweep, record = store.sweep("wind"), store.trials("wind")[0]
+    expected = {"sweep": "wind", "trial": f"{sweep.uid}/0", "state": "complete", "reason": "finished", "seed": "40",
+                "data_hash": "d1", "code_version": "0.1.0", "hardware": '{"cpus": 2}', "worker": "w1",
+                "grid_cell": '{"cell":"gru"}', "kernel": "fused"}
+    assert expected.items() <= {key.removeprefix("seqsweep."): value for key, value in first.data.tags.items()}.items()
+    assert runs["wind-2"].data.tags["seqsweep.message"] == "loss is NaN"
+
+    assert record.ended is not None
+    assert (first.info.start_time, first.info.end_time) == (round(record.started * 1000), round(record.ended * 1000))
+    points = zip((1, 2, 3), [round(time * 1000) for time in record.times], ("0.3", "0.2", "0.25"), strict=True)
+    assert history(uri, first)["val_mae"] == list(points)
+    metrics = first.data.metrics
+    assert (metrics["best_val_mae"], metrics["best_epoch"], metrics["num_weights"]) == (0.2, 2, 12)
+    assert "best_val_mae" not in runs["wind-2"].data.metrics
+    assert math.isnan(runs["wind-2"].data.metrics["val_mae"])
+
+
+def test_the_parent_tells_the_sweep(store: Store, uri: str, tmp_path: Path) -> None:
+    lease = fill(store)
+    store.update_sweep(lease, state=SweepState.FINISHED)
+    project(store, "wind", uri)
+    parent = runs_of(uri)["wind"]
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params == {
+        "version": "1", "name": "wind", "experiment": "energy", "method": "tpe", "data.path": "a.csv",
+        "metric.name": "mae", "metric.goal": "minimize", "budget.max_trials": "4",
+        "parameters.cell": '{"values": ["gru", "lstm"]}'}
+    assert [point[::2] for point in history(uri, parent)["best_val_mae"]] == [(0, "0.2")]
+    assert parent.data.tags["seqsweep.state"] == "finished"
+    artifacts = Path(str(parent.info.artifact_uri).removeprefix("file://"))
+    assert artifacts.is_relative_to(tmp_path / "mlruns" / "energy")
+    assert (artifacts / "sweep.yaml").read_text() == DOCUMENT
+    rows = list(csv.DictReader(io.StringIO((artifacts / "leaderboard.csv").read_text())))
+    assert [(row["number"], row["state"], row["value"], row["lr"]) for row in rows] == [
+        ("0", "complete", "0.2", "0.0"), ("1", "pruned", "0.9", "0.001"), ("2", "failed", "", "0.002")]
+
+
+def test_projecting_again_doubles_nothing(store: Store, uri: str) -> None:
+    lease = fill(store)
+    project(store, "wind", uri)
+    before = everything(uri)
+    project(store, "wind", uri)
+    assert everything(uri) == before
+    store.save_progress(lease, 3, [report(4, 0.2)], last=b"l", best=None, epoch=4)
+    project(store, "wind", uri)
+    steps = [point[0] for point in history(uri, runs_of(uri)["wind-3"])["val_mae"]]
+    assert steps == [1, 2, 3, 4]
+
+
+def test_epochs_that_a_resume_may_take_back_are_not_shown_yet(store: Store, uri: str) -> None:
+    lease = fill(store)
+    project(store, "wind", uri)
+    assert [point[0] for point in history(uri, runs_of(uri)["wind-3"])["seconds"]] == [1, 2]
+    time.sleep(0.01)
+    again = Report(3, {**report(3, 0.3).metrics, "seconds": 0.7})  # the worker was lost, epoch 3 trained anew
+    store.save_progress(lease, 3, [again], last=b"l", best=None, epoch=3, attempts=1)
+    outcome = Outcome(TrialState.COMPLETE, Reason.FINISHED, 0.3, 3)
+    store.close_trial(lease, 3, outcome, [], best=None, keep=1, sign=1, extra={})
+    project(store, "wind", uri)
+    run = runs_of(uri)["wind-3"]
+    assert [(point[0], point[2]) for point in history(uri, run)["seconds"]] == [(1, "0.5"), (2, "0.5"), (3, "0.7")]
+    assert run.info.status == "FINISHED"
+
+
+def test_a_run_whose_answer_was_lost_is_found_again(store: Store, uri: str) -> None:
+    fill(store)
+    project(store, "wind", uri)
+    before = everything(uri)
+    client, sweep = MlflowClient(uri), store.sweep("wind")
+    parent, child = find_run(uri, sweep), find_run(uri, sweep, 1)
+    assert parent is not None
+    assert child is not None
+    assert find_run(uri, sweep, 9) is None
+    experiment = client.get_run(parent).info.experiment_id
+    for tags in (client.get_run(parent).data.tags, client.get_run(child).data.tags):  # creations asked twice
+        keys = ("seqsweep.uid", "seqsweep.trial", "mlflow.parentRunId")
+        client.create_run(experiment, start_time=1, tags={key: tags[key] for key in keys if key in tags})
+    project(store, "wind", uri)
+    runs = runs_of(uri)
+    assert len(runs) == 5
+    assert {run.data.tags.get("mlflow.parentRunId") for name, run in runs.items()
+            if "seqsweep.trial" in run.data.tags} == {find_run(uri, sweep)}
+    for name in ("wind-0", "wind-2", "wind-3"):
+        assert everything(uri)[name] == before[name]
+    project(store, "wind", uri)
+    assert set(runs_of(uri)) == set(runs)
+
+
+def test_half_a_projection_is_completed(store: Store, uri: str) -> None:
+    fill(store)
+    project(store, "wind", uri)
+    before, client = everything(uri), MlflowClient(uri)
+    run = runs_of(uri)["wind-0"]
+    for tag in ("seqsweep.revision", "seqsweep.epoch"):  # points were written, the tags that say so were not
+        client.delete_tag(run.info.run_id, tag)
+    client.update_run(run.info.run_id, status="RUNNING")
+    project(store, "wind", uri)
+    assert everything(uri) == before
+
+
+def test_a_stopped_sweep_that_goes_on_runs_again(store: Store, uri: str) -> None:
+    lease = fill(store)
+    project(store, "wind", uri)
+    longer = {**SPEC, "budget": {"max_trials": 9}}
+    statuses = {SweepState.STOPPED: "KILLED", SweepState.RUNNING: "RUNNING", SweepState.FAILED: "FAILED"}
+    for state, status in statuses.items():
+        store.update_sweep(lease, state=state, message="why", spec=json.dumps(longer))
+        project(store, "wind", uri)
+        parent = runs_of(uri)["wind"]
+        assert (parent.info.status, parent.data.tags["seqsweep.message"]) == (status, "why")
+    assert parent.data.params["budget.max_trials"] == "4"  # MLflow's parameters never change
+
+
+def test_a_sweep_of_the_same_name_in_another_store_has_runs_of_its_own(store: Store, uri: str, tmp_path: Path) -> None:
+    fill(store)
+    project(store, "wind", uri)
+    with Store.open(f"sqlite:///{tmp_path}/other.db") as other:
+        fill(other)
+        project(other, "wind", uri)
+        assert find_run(uri, other.sweep("wind"), 0) != find_run(uri, store.sweep("wind"), 0)
+
+
+def test_a_curve_longer_than_a_request_and_infinity(store: Store, uri: str) -> None:
+    lease = fill(store)
+    reports = [report(epoch, math.inf if epoch == 1 else 0.1) for epoch in range(1, 501)]
+    outcome = Outcome(TrialState.COMPLETE, Reason.FINISHED, 0.1, 2)
+    store.close_trial(lease, 3, outcome, reports, best=None, keep=1, sign=1, extra={})
+    project(store, "wind", uri)
+    points = history(uri, runs_of(uri)["wind-3"])
+    assert [point[0] for point in points["val_mae"]] == list(range(1, 501))
+    assert float(points["val_mae"][0][2]) > 1e308
+
+
+def test_a_deleted_experiment_is_told(store: Store, uri: str) -> None:
+    fill(store)
+    client = MlflowClient(uri)
+    client.delete_experiment(client.create_experiment("energy"))
+    with pytest.raises(Unavailable, match="energy was deleted; restore it"):
+        project(store, "wind", uri)
+
+
+def test_a_deleted_database_comes_back_complete(store: Store, uri: str, tmp_path: Path) -> None:
+    fill(store)
+    store_url = f"sqlite:///{tmp_path}/seqsweep.db"
+    again = ("import sys; from seqsweep.store.records import Store; from seqsweep.tracking.runs import project\n"
+             "project(Store.open(sys.argv[1]), 'wind', sys.argv[2])")
+    other = f"sqlite:///{tmp_path}/second.db"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    # A process of its own, since MLflow keeps a file it opened.
+    subprocess.run([sys.executable, "-W", "ignore", "-c", again, store_url, other], check=True, env=environment)
+    (tmp_path / "second.db").rename(tmp_path / "mlflow.db")
+    project(store, "wind", other)
+    assert everything(uri) == everything(other)
+    assert len(everything(uri)) == 5
+
+
+def test_after_a_failure_the_cursor_stands_where_it_was(store: Store, uri: str,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(store)
+    runs = Runs(store, "wind", uri)
+    real, calls = MlflowClient.log_batch, iter(range(100))
+
+    def failing(self: MlflowClient, run_id: str, metrics: list[Metric] = [], **rest: object) -> None:  # noqa: B006
+        if next(calls) == 1:
+            raise ConnectionError("gone")
+        real(self, run_id, metrics, **rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", failing)
+        with pytest.raises(Unavailable, match="gone"):
+            runs.project_trials()
+    assert runs.project_trials() == 3
+    runs.project_sweep()
+    before = everything(uri)
+    project(store, "wind", uri)
+    assert everything(uri) == before
+    assert len(before) == 5
+
+
+@pytest.mark.slow
+def test_the_cost_of_two_hundred_trials(store: Store, uri: str) -> None:
+    store.create_sweep("wind", DOCUMENT, json.dumps(SPEC), "hash", {})
+    lease = store.acquire("wind")
+    for number in range(200):
+        store.start_trial(lease, Trial(number, {"lr": 0.1, "cell": "gru"}, number))
+        store.close_trial(lease, number, Outcome(TrialState.COMPLETE, Reason.FINISHED, 0.5, 1),
+                          [report(epoch, 0.5) for epoch in range(1, 31)], best=None, keep=1, sign=1, extra={})
+    runs = Runs(store, "wind", uri)
+    start = time.perf_counter()
+    assert runs.project_trials() == 200
+    first = time.perf_counter() - start
+    start = time.perf_counter()
+    project(store, "wind", uri)
+    again = time.perf_counter() - start
+    print(f"\nprojected: {first * 5:.1f} ms a trial of 30 epochs; again: {again * 5:.1f} ms")
+    assert len(history(uri, runs_of(uri)["wind-7"])["val_mae"]) == 30
+    assert again < first
