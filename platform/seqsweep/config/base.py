@@ -37,7 +37,7 @@ def format_duration(seconds: float) -> str:
     for unit in "wdhm":
         if seconds >= _UNITS[unit] and seconds % _UNITS[unit] == 0:
             return f"{seconds / _UNITS[unit]:.12g}{unit}"
-    return f"{seconds:.12g}s"
+    return f"{seconds!r}s".replace(".0s", "s")
 
 
 _JSON_DURATION = WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0},
@@ -58,7 +58,8 @@ class Extent(Config):
 
     def __str__(self) -> str:
         if self.share is not None:
-            return f"{100 * self.share:.12g}%"
+            written = (f"{100 * self.share:.{digits}g}" for digits in (12, 15, 17))
+            return next((text for text in written if float(text) / 100 == self.share), f"{100 * self.share}") + "%"
         return str(self.rows) if self.rows is not None else format_duration(self.seconds or 0.0)
 
 
@@ -71,9 +72,9 @@ def parse_extent(value: Any) -> Any:
     if isinstance(value, str):
         if match := _SHARE.fullmatch(value.strip()):
             share = float(match[1]) / 100
-            if 0 < share < 1:
+            if 1e-4 <= share < 1:
                 return Extent(share=share)
-            raise ValueError("a share lies between 0% and 100%")
+            raise ValueError("a share lies between 0.01% and 100%")
         if _DURATION.fullmatch(value.strip()):
             return Extent(seconds=parse_duration(value))
     raise ValueError("say how much as a share (10%), a number of rows (480) or a length of time (14d)")
@@ -81,5 +82,12 @@ def parse_extent(value: Any) -> Any:
 
 _JSON_EXTENT = WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1},
                                          {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(%|[smhdw])$"}]})
-Amount = Annotated[Extent, BeforeValidator(parse_extent), PlainSerializer(str), _JSON_EXTENT]
+
+
+def write_extent(extent: Extent) -> int | str:
+    """Write an Extent the way a sweep does: rows as a number, the others as text."""
+    return str(extent) if extent.rows is None else extent.rows
+
+
+Amount = Annotated[Extent, BeforeValidator(parse_extent), PlainSerializer(write_extent), _JSON_EXTENT]
 """An Extent written `10%`, `480` or `14d`."""

@@ -47,6 +47,8 @@ def describe(schema: Schema) -> str:
     if "anyOf" in schema or "oneOf" in schema:
         branches = [describe(branch) for branch in schema.get("anyOf") or schema["oneOf"]
                     if branch.get("type") != "null"]
+        if "a number" in branches:
+            branches = [branch for branch in branches if branch != "a whole number"]
         return " or ".join(dict.fromkeys(branches))
     if "enum" in schema or "const" in schema:
         words = schema.get("enum") or [schema["const"]]

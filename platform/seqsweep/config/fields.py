@@ -43,8 +43,14 @@ def cast(name: str, value: Scalar) -> Scalar:
     return float(value) if kind(name) == "number" and isinstance(value, int) else value
 
 
+def schema(name: str) -> dict[str, Any]:
+    """Give the field's JSON schema."""
+    found: dict[str, Any] = _OWNERS[name].model_json_schema()["properties"][name]
+    return found
+
+
 def allowed(name: str) -> str:
     """Say in words what the field takes."""
-    from seqsweep.config.describe import describe  # needs the JSON schema: only a mistake does
+    from seqsweep.config.describe import describe  # needs the JSON schema of everything: only a mistake does
 
-    return describe(_OWNERS[name].model_json_schema()["properties"][name])
+    return describe(schema(name))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast as typed
 
+from seqsweep.config.describe import choices_of
 from seqsweep.config.document import KeyPath
-from seqsweep.config.fields import FIELDS, accepts, allowed, cast, kind
-from seqsweep.config.problems import nearest, shown, suggestion
+from seqsweep.config.fields import FIELDS, accepts, allowed, cast, kind, schema
+from seqsweep.config.problems import shown, suggestion
 from seqsweep.config.space import ParameterConfig, Scalar
-from seqsweep.config.structure import Draft
+from seqsweep.config.structure import Draft, hint
 
 _MOST_POINTS = 1000
 Number = int | float
@@ -117,8 +118,8 @@ class _Check:
         for number, value in enumerate(listed or (() if single is None else (single,))):
             below: KeyPath = ("values", number) if listed else ("value",)
             if not accepts(self._name, value):
-                words = allowed(self._name)
-                self._refuse(below, f"{self._name} cannot be {shown(value)}", _with_nearest(value, words))
+                meant = hint(value, wanted := schema(self._name), choices_of(wanted))
+                self._refuse(below, f"{self._name} cannot be {shown(value)}", meant + allowed(self._name))
             elif (same := cast(self._name, value)) in seen:
                 self._refuse(below, f"{shown(value)} stands twice among the values of {self._name}", "each value once")
             else:
@@ -178,9 +179,3 @@ class _Check:
         elif (self._parameter.max or 0) - self._parameter.min > (_MOST_POINTS - 1) * (self._parameter.step or 1):
             self._refuse(at, f"{self._name} has more than {_MOST_POINTS} values on a grid", "values: [...], or a step",
                          key=True)
-
-
-def _with_nearest(value: Scalar, words: str) -> str:
-    known = words.removeprefix("one of ").split(", ") if words.startswith("one of ") else []
-    near = nearest(value, known) if isinstance(value, str) else ""
-    return f"did you mean {near}? {words}" if near else words

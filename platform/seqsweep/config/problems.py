@@ -64,6 +64,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     folded = {candidate.lower().replace("-", "_"): candidate for candidate in known}
     if len(written) >= 3 and len(starts := [folded[key] for key in folded if key.startswith(written)]) == 1:
         return starts[0]
+    for key in folded:
+        if sorted(key) == sorted(written):  # two letters swapped
+            return folded[key]
     close = difflib.get_close_matches(written, folded, n=1, cutoff=0.6)
     return folded[close[0]] if close else ""
 
@@ -73,7 +76,7 @@ def suggestion(name: str, known: Iterable[str], allowed: str = "allowed") -> str
     names = list(known)
     near = nearest(name, names)
     listing = f"{allowed}: {', '.join(names)}" if names else ""
-    return "; ".join(part for part in (f"did you mean {near}?" if near else "", listing) if part)
+    return " ".join(part for part in (f"did you mean {near}?" if near else "", listing) if part)
 
 
 def shown(value: Any) -> str:

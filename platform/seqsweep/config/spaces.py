@@ -45,7 +45,7 @@ def _parameters(name: str, item: Node, problems: Problems) -> dict[str, Node]:
     if path is None:
         known = _names()
         problems.add(item.place, f'there is no search space "{name[:60]}"',
-                     f"{suggestion(name, known)}; or a file {FOLDER}/NAME.yaml in the working folder")
+                     f"{suggestion(name, known, 'search spaces')}; or a file {FOLDER}/NAME.yaml in the working folder")
         return {}
     space = read_file(path, _origin(path), problems)
     if space is None:

@@ -51,16 +51,29 @@ class Draft:
 
 def draft_of(root: Node, problems: Problems) -> Draft:
     """Validate every section by itself, so that one that is broken does not hide what is wrong with another."""
+    mended = _mend_task_type(root, problems)
     tree = root.plain()
     try:
-        return Draft(root, Sweep.model_validate(tree), frozenset(), problems)
+        return Draft(root, Sweep.model_validate(tree), mended, problems)
     except ValidationError as error:
-        broken = _report(error, root, problems)
+        broken = _report(error, root, problems) | mended
     kept = {key: value for key, value in tree.items() if key not in broken}
     if isinstance(parameters := kept.get("parameters"), dict):
         kept["parameters"] = {name: parameter for name, parameter in parameters.items()
                               if f"parameters.{name}" not in broken}
     return Draft(root, Sweep.model_validate(_STAND_INS | kept), frozenset(broken), problems)
+
+
+def _mend_task_type(root: Node, problems: Problems) -> frozenset[str]:
+    """Take a misspelt type for the nearest one, once refused, so that the rest of the task is judged too."""
+    node = root.get(("task", "type"))
+    written = node.value if node else None
+    near = nearest(written, _TASKS) if isinstance(written, str) and written not in _TASKS else ""
+    if node is None or not near:
+        return frozenset()
+    problems.add(node.place, f"task.type cannot be {shown(written)}", suggestion(str(written), _TASKS, "one of"))
+    node.value = near
+    return frozenset({"task"})
 
 
 def _report(error: ValidationError, root: Node, problems: Problems) -> set[str]:
@@ -178,12 +191,12 @@ def _tell_wrong(path: KeyPath, node: Node, root: Node, problems: Problems) -> No
         words, right = choices_of(schema), describe(schema)
     if value == "" and isinstance(value, str):
         right += ", not empty"
-    hint = _hint(path, value, schema, words)
-    problems.add(node.place, f"{dotted(path)} cannot be {shown(value)}", f"{hint}{right}")
+    meant = hint(value, schema, words) or _form_hint(path, value)
+    problems.add(node.place, f"{dotted(path)} cannot be {shown(value)}", f"{meant}{right}")
 
 
-def _hint(path: KeyPath, value: Any, schema: dict[str, Any], words: tuple[str, ...]) -> str:
-    """What was probably meant."""
+def hint(value: Any, schema: dict[str, Any], words: tuple[str, ...]) -> str:
+    """Say what was probably meant by a scalar; empty where nothing comes to mind."""
     wants = {branch.get("type") for branch in schema.get("anyOf") or [schema]}
     if isinstance(value, str):
         if near := nearest(value, words):
@@ -194,6 +207,11 @@ def _hint(path: KeyPath, value: Any, schema: dict[str, Any], words: tuple[str, .
             return "write it without quotes and underscores: "
     elif isinstance(value, (bool, int, float)) and "string" in wants and not wants & {"integer", "number"}:
         return "put it in quotes: "
+    return ""
+
+
+def _form_hint(path: KeyPath, value: Any) -> str:
+    """Say how a parameter or a condition is written that was shortened to its value."""
     if len(path) == 2 and path[0] == "parameters" and not isinstance(value, dict) and value is not None:
         return f"write {{{'values' if isinstance(value, list) else 'value'}: ...}}: "
     if len(path) == 4 and path[0] == "parameters" and path[2] == "when" and not isinstance(value, (list, dict)):
