@@ -158,7 +158,7 @@ class Search:
 
     def _finished(self) -> bool:
         self._next = self._next or self._ask()
-        return not self._waiting and self._next is None
+        return not self._waiting and (self._next is None or self._time_up())
 
     def _time_up(self) -> bool:
         limit = self._sweep.budget.max_time

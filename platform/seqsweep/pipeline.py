@@ -1,0 +1,289 @@
+"""From a sweep to a registered model: prepare -> search -> evaluate -> register -> promote.
+
+Each stage's result is stored with a hash of what went in, and is not made twice. Submitting again goes on where the
+last controller ended, however it ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from seqsweep import __version__
+from seqsweep.cluster.pool import open_pool, start_ray
+from seqsweep.config.settings import Settings
+from seqsweep.config.sweep import Sweep, fit_config
+from seqsweep.data.batch import Prepared
+from seqsweep.data.prepare import prepare
+from seqsweep.errors import Conflict, Problem, Refused, SearchFailed, SeqsweepError, Unavailable
+from seqsweep.evaluation.leaderboard import evaluate, leaderboard
+from seqsweep.promotion import promote as open_gate
+from seqsweep.promotion import register_winner
+from seqsweep.records import TrialRecord
+from seqsweep.result import SweepResult
+from seqsweep.search.space import goal_sign
+from seqsweep.store.lease import Lease
+from seqsweep.store.records import Store, SweepRecord, SweepState
+from seqsweep.sweep import Progress, Search
+from seqsweep.tracking.projector import Projector
+from seqsweep.tracking.runs import project as project_runs
+
+_MAY_CHANGE = ("budget", "resources", "retries", "keep", "evaluate", "register", "promote")
+"""Keys that may differ between two submissions of one sweep: they change no trial that is there."""
+_PROJECTION_GRACE = 60.0
+"""Seconds at the end of a run for MLflow to take what is left; `seqsweep project` brings the rest."""
+
+
+class Observer(Protocol):
+    """Sees a run go by."""
+
+    def stage(self, name: str, detail: str = "") -> None:
+        """A stage began, was done, or was skipped."""
+
+    def progress(self, progress: Progress) -> None:
+        """The search moved on."""
+
+
+def submit(sweep: Sweep, document: str, settings: Settings, observer: Observer, stop: threading.Event) -> SweepResult:
+    """Run a sweep to its end, or until `stop` is set; submitted again it goes on, and does nothing twice.
+
+    `document` is the text the sweep was read from. Raises Conflict where the sweep or its data differ from what is
+    stored under its name, or another controller holds it; InvalidData, SearchFailed, Unavailable.
+    """
+    with Store.open(settings.store) as store:
+        enter(store, sweep, document)
+        with store.acquire(sweep.name) as lease:
+            _Run(store, lease, sweep, document, settings, observer, stop).run()
+    return SweepResult(sweep.name, settings)
+
+
+def enter(store: Store, sweep: Sweep, document: str) -> SweepRecord:
+    """Find or create the sweep's record. Raises Conflict, with what changed, where the name is another sweep's."""
+    spec = specification(sweep)
+    known = {record.name: record for record in store.sweeps()}
+    if sweep.name not in known:
+        return store.create_sweep(sweep.name, document, json.dumps(spec, sort_keys=True), identity(spec), _facts())
+    record = known[sweep.name]
+    if record.spec_hash != identity(spec):
+        changes = [f"{path}: {old} -> {new}" for path, old, new in _differences(json.loads(record.spec), spec)
+                   if path.split(".")[0] not in _MAY_CHANGE]
+        raise Conflict(Problem(sweep.name, "differs from the sweep stored under this name: " + "; ".join(changes),
+                               "give the new sweep another name; trials of both could not be compared"))
+    return record
+
+
+def stored_sweep(store: Store, name: str) -> tuple[Sweep, str]:
+    """A submitted sweep and its text, as the store holds them. Raises NotFound."""
+    record = store.sweep(name)
+    return Sweep.model_validate_json(record.spec), record.document
+
+
+def specification(sweep: Sweep) -> dict[str, Any]:
+    """The sweep as plain JSON values, under the names a user writes."""
+    spec: dict[str, Any] = sweep.model_dump(mode="json", by_alias=True)
+    return spec
+
+
+def identity(spec: Mapping[str, Any]) -> str:
+    """Hash of everything that decides what a trial is and gives."""
+    return _hash({key: value for key, value in spec.items() if key not in _MAY_CHANGE})
+
+
+def project(name: str, settings: Settings) -> int:
+    """Write a sweep's runs to MLflow from the store. Returns how many runs it has, the sweep's own included."""
+    with Store.open(settings.store) as store:
+        project_runs(store, name, settings.tracking_uri)
+        return 1 + len(store.trials(name, curves=False))
+
+
+class _Run:
+    def __init__(self, store: Store, lease: Lease, sweep: Sweep, document: str, settings: Settings,
+                 observer: Observer, stop: threading.Event) -> None:
+        self.store, self.lease, self.sweep, self.settings = store, lease, sweep, settings
+        self.observer, self.stop = observer, stop
+        self.spec = specification(sweep)
+        self.document = document
+        self.projector = Projector(store, sweep.name, settings.tracking_uri)
+
+    def run(self) -> None:
+        self.store.update_sweep(self.lease, state=SweepState.RUNNING, message="", document=self.document,
+                                spec=json.dumps(self.spec, sort_keys=True), facts=_facts())
+        self.projector.start()
+        try:
+            state, message = self._stages()
+        except BaseException as error:
+            told = str(error) if isinstance(error, SeqsweepError) else f"{type(error).__name__}: {error}"
+            with contextlib.suppress(SeqsweepError):
+                self.store.update_sweep(self.lease, state=SweepState.FAILED, message=told)
+            raise
+        else:
+            self.store.update_sweep(self.lease, state=state, message=message)
+        finally:
+            self.projector.finish(_PROJECTION_GRACE)
+            self._project()
+
+    def _project(self) -> None:
+        try:
+            project_runs(self.store, self.sweep.name, self.settings.tracking_uri)
+        except Unavailable as error:
+            self.observer.stage("mlflow", f"{error}; `seqsweep project {self.sweep.name}` brings the runs later")
+
+    def _stages(self) -> tuple[SweepState, str]:
+        data = self._prepare()
+        if not self._search(data):
+            return SweepState.STOPPED, "stopped before its budget was spent"
+        winner = self._winner()
+        self._evaluate(data, winner)
+        if self.sweep.registration is not None:
+            self._register(data, winner)
+        if self.sweep.promote is not None:
+            self._promote(data)
+        return SweepState.FINISHED, ""
+
+    def _prepare(self) -> tuple[Prepared, ...]:
+        with ThreadPoolExecutor(1, "seqsweep-prepare") as executor:
+            preparing = executor.submit(prepare, self.sweep)
+            if not self._searched():
+                self._start_ray(preparing)
+            data = preparing.result()
+        data_hash = _hash([fold.info.data_hash for fold in data])
+        known = self.store.sweep(self.sweep.name).data_hash
+        if known not in (None, data_hash):
+            raise Conflict(Problem(self.sweep.name, "the data have changed since this sweep began",
+                                   "give the sweep another name: trials on other data could not be compared"))
+        self.store.update_sweep(self.lease, data_hash=data_hash)
+        sizes = ", ".join(f"{len(data[0].parts.get(part, ())):,} {part}" for part in ("train", "val", "test"))
+        folds = f" in {len(data)} folds" if len(data) > 1 else ""
+        self.observer.stage("prepare", f"{sizes} samples{folds}, {len(data[0].info.features)} features")
+        return data
+
+    def _start_ray(self, preparing: Future[tuple[Prepared, ...]]) -> None:
+        if self.sweep.resources.workers != 0 and not (preparing.done() and preparing.exception()):
+            start_ray(self.settings.ray_address, self.sweep.resources)
+
+    def _searched(self) -> bool:
+        stage = self.store.stage(self.sweep.name, "search")
+        return stage is not None and stage.key == self._search_key()
+
+    def _search_key(self) -> str:
+        return _hash([identity(self.spec), self.spec["budget"]])
+
+    def _search(self, data: tuple[Prepared, ...]) -> bool:
+        if self._searched():
+            count = len(self.store.trials(self.sweep.name, curves=False))
+            self.observer.stage("search", f"nothing to train: all {count} trials are there")
+            return True
+        pool = open_pool(data, self.sweep.resources, most=self.sweep.budget.max_trials)
+        self.observer.stage("search", f"{self.sweep.budget.max_trials} trials of {self.sweep.method} on "
+                                      f"{pool.size} worker{'s' * (pool.size != 1)}, "
+                                      f"pruned by {self.sweep.early_terminate.type}")
+        try:
+            search = Search(self.sweep, self.store, self.lease, pool, self.observer.progress, self.stop)
+            if not search.run():
+                return False
+        finally:
+            pool.close()
+        counts = {str(state): number for state, number in search.progress().trials.items() if number}
+        self.store.put_stage(self.lease, "search", self._search_key(), {"trials": counts})
+        self.observer.stage("search", "done: " + ", ".join(f"{number} {state}" for state, number in counts.items()))
+        return True
+
+    def _winner(self) -> TrialRecord:
+        """The trial with the best validation value, whole or pruned; the earlier of two equals."""
+        sign = goal_sign(self.sweep)
+        ended = [(sign * record.outcome.value, record.number, record)
+                 for record in self.store.trials(self.sweep.name, curves=False)
+                 if record.outcome is not None and record.outcome.value is not None and record.state != "failed"]
+        if not ended:
+            raise SearchFailed(f"no trial of {self.sweep.name} gave a finite {self.sweep.metric.name}; "
+                               f"`seqsweep status {self.sweep.name}` tells why each failed")
+        return min(ended)[2]
+
+    def _stage_done(self, stage: str, key: str, what: str) -> bool:
+        known = self.store.stage(self.sweep.name, stage)
+        if known is None or known.key != key:
+            return False
+        self.observer.stage(stage, f"unchanged: {what}")
+        return True
+
+    def _evaluate(self, data: tuple[Prepared, ...], winner: TrialRecord) -> None:
+        key = _hash([self._search_key(), winner.number, self.spec["evaluate"]])
+        if self._stage_done("evaluate", key, f"trial {winner.number} was scored on the test part"):
+            return
+        config = fit_config(self.sweep, winner.trial.params, winner.trial.seed)
+        found = evaluate(config, self._weights(winner), data,
+                         with_baselines=self.sweep.evaluate.baselines == "auto")
+        uses = self.store.touch_test(data[0].info.data_hash, self.sweep.name, f"trial {winner.number}")
+        board = leaderboard(config.metric, config.task, winner.number,
+                            self.store.trials(self.sweep.name, curves=False), found, top=1)
+        self.store.put_stage(self.lease, "evaluate", key, {
+            "headline": board.headline, "winner": winner.number, "rows": [asdict(row) for row in board.rows],
+            "test_uses": uses})
+        self.observer.stage("evaluate", board.headline)
+
+    def _weights(self, winner: TrialRecord) -> bytes:
+        weights = self.store.best_weights(self.sweep.name, winner.number)
+        if weights is None:
+            raise SearchFailed(f"the weights of trial {winner.number} are not in the store")
+        return weights
+
+    def _register(self, data: tuple[Prepared, ...], winner: TrialRecord) -> None:
+        key = _hash([self._search_key(), winner.number, self.spec["register"]])
+        known = self.store.stage(self.sweep.name, "register")
+        if known is not None and self._stage_done("register", key, str(known.value["version"])):
+            return
+        self.projector.finish(_PROJECTION_GRACE)  # the model hangs on the sweep's run, which must be there
+        stage = self.store.stage(self.sweep.name, "evaluate")
+        version = register_winner(self.lease.sweep, self.sweep, winner, self._weights(winner), data,
+                                  stage.value if stage else {}, self.settings)
+        self.store.put_stage(self.lease, "register", key, {"version": str(version)})
+        alias = self.sweep.registration.alias if self.sweep.registration else ""
+        self.observer.stage("register", f"{version} @{alias}")
+
+    def _promote(self, data: tuple[Prepared, ...]) -> None:
+        registered, config = self.store.stage(self.sweep.name, "register"), self.sweep.promote
+        if registered is None or config is None:
+            return
+        version = str(registered.value["version"])
+        key = _hash([version, self.spec["promote"]])
+        known = self.store.stage(self.sweep.name, "promote")
+        if known is not None and self._stage_done("promote", key, str(known.value["said"])):
+            return
+        try:
+            verdict = open_gate(version, self.settings, to=config.to, margin=config.margin, require=config.require,
+                                why=f"sweep {self.sweep.name}", data=data)
+            said, reasons = f"{version} is now {config.to}", verdict.reasons
+        except Refused as refusal:
+            said, reasons = f"{version} stays a candidate", tuple(problem.what for problem in refusal.problems)
+        self.store.put_stage(self.lease, "promote", key, {"said": said, "reasons": list(reasons)})
+        self.observer.stage("promote", said)
+
+
+def _facts() -> dict[str, Any]:
+    packages = ("torch", "optuna", "ray", "mlflow", "numpy", "pandas")
+    return {"code_version": __version__, "python": platform.python_version(),
+            "hardware": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
+            "packages": {name: importlib.metadata.version(name) for name in packages}}
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[tuple[str, str, str]]:
+    """Where two JSON values differ: path, old, new."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = list(dict.fromkeys([*old, *new]))
+        return [found for key in keys for found in _differences(old.get(key), new.get(key), f"{path}.{key}".strip("."))]
+    return [] if old == new else [(path, json.dumps(old), json.dumps(new))]
+
+

@@ -1,0 +1,199 @@
+"""What a notebook holds of a sweep: its trials, its winner, its leaderboard, and what can be done with the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from seqsweep.config.settings import Settings
+from seqsweep.config.sweep import Sweep
+from seqsweep.errors import NotFound
+from seqsweep.promotion import Promotion, promote
+from seqsweep.records import Scalar, TrialRecord, TrialState
+from seqsweep.search.space import goal_sign
+from seqsweep.serving import predict
+from seqsweep.store.records import Store, SweepRecord
+
+
+@dataclass(frozen=True)
+class Best:
+    """The winner of a sweep."""
+
+    number: int
+    value: float
+    """The sweep's metric at the best validation epoch."""
+    epoch: int
+    params: Mapping[str, Scalar]
+
+
+class SweepResult:
+    """A sweep in the store, read when asked; valid while it runs and after.
+
+    `name`: the sweep's. `settings`: where the store and MLflow are. Every member raises NotFound where there is no
+    such sweep.
+    """
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self._settings = settings
+
+    def __repr__(self) -> str:
+        return f"<sweep {self.name}: {self.headline}>"
+
+    @property
+    def state(self) -> str:
+        """queued, running, stopping, stopped, finished or failed."""
+        return str(self._record().state)
+
+    @property
+    def message(self) -> str:
+        """Why it stopped or failed."""
+        return self._record().message
+
+    @property
+    def sweep(self) -> Sweep:
+        """The validated sweep."""
+        return Sweep.model_validate_json(self._record().spec)
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row a trial: number, state, reason, value, best_epoch, epochs, seconds, and its active parameters."""
+        return pd.DataFrame([_trial_row(record) for record in self._trials(curves=True)]).set_index(
+            "number") if self._trials() else pd.DataFrame()
+
+    @property
+    def best(self) -> Best:
+        """The trial with the best validation value. Raises NotFound before the first has ended."""
+        ranked = self._ranked()
+        if not ranked or (outcome := ranked[0].outcome) is None or outcome.value is None:
+            raise NotFound(f"no trial of {self.name} has a value yet")
+        return Best(ranked[0].number, outcome.value, outcome.best_epoch or 0, dict(ranked[0].trial.params))
+
+    @property
+    def headline(self) -> str:
+        """Who wins, the baselines included, in one sentence."""
+        if headline := self._stage("evaluate").get("headline"):
+            return str(headline)
+        ranked = self._ranked()
+        if not ranked:
+            return f"{self.state}: no trial has ended yet"
+        return f"{self.state}: trial {self.best.number} leads on the validation part with {self.best.value:.5g}"
+
+    @property
+    def model(self) -> str | None:
+        """The registered version, such as `electricity/3`; None where none is registered."""
+        return self._stage("register").get("version")
+
+    @property
+    def gate(self) -> str:
+        """What the gate said; empty where it was not asked."""
+        stage = self._stage("promote")
+        return "\n".join([f"gate: {stage['said']}", *(f"  {reason}" for reason in stage["reasons"])]) if stage else ""
+
+    def leaderboard(self, top: int = 10) -> pd.DataFrame:
+        """The winner and the baselines with their test figures, and the next best trials by validation value."""
+        metric = f"val_{self.sweep.metric.name}"
+        rows = [{"name": row["name"], "kind": row["kind"], metric: row["validation"]}
+                | {f"test_{name}": value for name, value in row["test"].items()} | row["params"]
+                for row in self._stage("evaluate").get("rows", [])]
+        shown = {row["name"] for row in rows}
+        others = [{"name": f"trial {record.number}", "kind": "trial",
+                   metric: record.outcome.value if record.outcome else None} | dict(record.trial.params)
+                  for record in self._ranked()[:top]]
+        at = next((index + 1 for index, row in enumerate(rows) if row["kind"] == "winner"), 0)
+        return pd.DataFrame(rows[:at] + [row for row in others if row["name"] not in shown] + rows[at:])
+
+    def promote(self, to: str = "champion", margin: float = 0.0, why: str = "") -> Promotion:
+        """Open the gate for this sweep's registered version. Raises Refused where it does not pass."""
+        return promote(self._registered(), self._settings, to=to, margin=margin, why=why)
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Predict with this sweep's registered version."""
+        return predict(self._registered(), frame, self._settings)
+
+    def status(self) -> dict[str, Any]:
+        """Everything `seqsweep status` shows, as plain values."""
+        record, trials = self._record(), self._trials()
+        with self._store() as store:
+            holder = store.holder(self.name)
+        counts = {str(state): n for state in TrialState if (n := sum(t.state is state for t in trials))}
+        failures = [{"trial": t.number, "reason": str(t.outcome.reason), "message": t.outcome.message[:200]}
+                    for t in trials if t.outcome is not None and t.state is TrialState.FAILED]
+        return {"sweep": self.name, "state": str(record.state), "message": record.message, "trials": counts,
+                "max_trials": self.sweep.budget.max_trials, "headline": self.headline,
+                "active_seconds": round(record.active_seconds, 1), "created": _time(record.created),
+                "updated": _time(record.updated), "model": self.model,
+                "controller": f"process {holder.pid} on {holder.host} since {_time(holder.since)}" if holder else None,
+                "data_hash": record.data_hash, "failures": failures}
+
+    def summary(self) -> dict[str, Any]:
+        """The outcome as plain values: what `seqsweep submit --json` prints."""
+        best = self.best if self._ranked() else None
+        return {"sweep": self.name, "state": self.state, "message": self.message, "headline": self.headline,
+                "best": vars(best) if best else None, "model": self.model, "gate": self.gate or None}
+
+    def next_commands(self) -> list[tuple[str, str]]:
+        """What to do next, each with the reason."""
+        name = (self.model or self.name).split("/")[0]
+        promoted = self._stage("promote").get("said", "").endswith("champion")
+        commands = [("mlflow ui", "compare the trials: open the printed address, sort by the metric"),
+                    (f"seqsweep leaderboard {self.name}", "the table again")]
+        if self.model is None:
+            return commands
+        if not promoted:
+            commands.append((f"seqsweep promote {name}", "ask the gate again"))
+        alias = "champion" if promoted else "challenger"
+        return [*commands, (f"seqsweep predict {name}@{alias} --data new.csv", "use the model")][:3 + (not promoted)]
+
+    def _store(self) -> Store:
+        return Store.open(self._settings.store)
+
+    def _record(self) -> SweepRecord:
+        with self._store() as store:
+            return store.sweep(self.name)
+
+    def _trials(self, *, curves: bool = False) -> list[TrialRecord]:
+        with self._store() as store:
+            return store.trials(self.name, curves=curves)
+
+    def _ranked(self) -> list[TrialRecord]:
+        """Complete and pruned trials, the best first."""
+        sign = goal_sign(self.sweep)
+        valued = [(sign * record.outcome.value, record.number, record) for record in self._trials()
+                  if record.outcome is not None and record.outcome.value is not None
+                  and record.state is not TrialState.FAILED]
+        return [record for _, _, record in sorted(valued)]
+
+    def _stage(self, name: str) -> Mapping[str, Any]:
+        with self._store() as store:
+            stage = store.stage(self.name, name)
+        return stage.value if stage else {}
+
+    def _registered(self) -> str:
+        if self.model is None:
+            raise NotFound(f"sweep {self.name} has registered no model")
+        return self.model
+
+
+def sweep_rows(settings: Settings) -> list[dict[str, Any]]:
+    """One row a sweep of the store, oldest first."""
+    with Store.open(settings.store) as store:
+        return [{"sweep": record.name, "state": str(record.state),
+                 "trials": len(store.trials(record.name, curves=False)), "created": _time(record.created),
+                 "active_seconds": round(record.active_seconds, 1)} for record in store.sweeps()]
+
+
+def _trial_row(record: TrialRecord) -> dict[str, Any]:
+    outcome = record.outcome
+    return {"number": record.number, "state": str(record.state), "reason": str(outcome.reason) if outcome else None,
+            "value": outcome.value if outcome else None, "best_epoch": outcome.best_epoch if outcome else None,
+            "epochs": len(record.reports),
+            "seconds": sum(report.metrics.get("seconds", 0.0) for report in record.reports), **record.trial.params}
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

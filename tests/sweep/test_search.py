@@ -1,0 +1,233 @@
+"""The controller's loop with a real store and a real worker in this process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from seqsweep.cluster.messages import Advance, Advanced, Event, Failure, Lost
+from seqsweep.cluster.pool import LocalPool
+from seqsweep.config.sweep import Sweep
+from seqsweep.errors import SearchFailed
+from seqsweep.records import Reason, TrialState
+from seqsweep.store.records import Store
+from seqsweep.sweep import Progress, Search
+from toys import toy_series, toy_sweep
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(f"sqlite:///{tmp_path / 'store.db'}") as opened:
+        yield opened
+
+
+class Faulty:
+    """A real pool in which a fault happens before the n-th piece of work: mocks only for faults."""
+
+    def __init__(self, pool: LocalPool, fault: Callable[[Advance], Event | None]) -> None:
+        self.size, self._pool, self._fault, self._event = pool.size, pool, fault, None  # type: ignore[var-annotated]
+
+    def idle(self) -> list[int]:
+        return [] if self._event else self._pool.idle()
+
+    def submit(self, worker: int, work: Advance) -> None:
+        self._event = self._fault(work)
+        if self._event is None:
+            self._pool.submit(worker, work)
+
+    def wait(self, timeout: float) -> list[Event]:
+        event, self._event = self._event, None
+        return [event] if event else self._pool.wait(timeout)
+
+    def kill(self, worker: int) -> None:
+        self._pool.kill(worker)
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+def search(store: Store, sweep: Sweep, *, fault: Callable[[Advance], Event | None] | None = None,
+           observe: Callable[[Progress], None] = lambda _: None, stop: threading.Event | None = None) -> bool:
+    if sweep.name not in {record.name for record in store.sweeps()}:
+        store.create_sweep(sweep.name, "", sweep.model_dump_json(by_alias=True), "hash", {})
+    pool = LocalPool((toy_series(),), sweep.resources)
+    with store.acquire(sweep.name) as lease:
+        return Search(sweep, store, lease, Faulty(pool, fault) if fault else pool, observe, stop).run()
+
+
+def table(store: Store) -> list[tuple[object, ...]]:
+    return [(r.number, r.state, r.trial.params, r.outcome and r.outcome.value,
+             [{k: v for k, v in report.metrics.items() if k != "seconds"} for report in r.reports])
+            for r in store.trials("toy")]
+
+
+def test_runs_exactly_max_trials_and_keeps_the_best_weights(store: Store) -> None:
+    sweep = toy_sweep(keep={"checkpoints": 2})
+    assert search(store, sweep)
+    records = store.trials("toy")
+    assert [record.number for record in records] == list(range(6))
+    assert {record.state for record in records} == {TrialState.COMPLETE}
+    for record in records:
+        assert [report.epoch for report in record.reports] == [1, 2, 3]
+        assert record.outcome is not None
+        assert record.outcome.value == min(report.metrics["val_mae"] for report in record.reports)
+        assert int(record.extra["num_weights"]) > 0
+        assert "cpu pid" in record.worker
+    ranked = sorted(records, key=lambda record: record.outcome.value if record.outcome else 9.0)
+    kept = [store.best_weights("toy", record.number) is not None for record in ranked]
+    assert kept == [True, True, False, False, False, False]
+
+
+def test_running_again_trains_nothing(store: Store) -> None:
+    assert search(store, toy_sweep())
+    before = table(store)
+    asked: list[Advance] = []
+    assert search(store, toy_sweep(), fault=lambda work: asked.append(work))
+    assert asked == []
+    assert table(store) == before
+
+
+def test_a_larger_budget_goes_on(store: Store) -> None:
+    assert search(store, toy_sweep(budget={"max_trials": 2}))
+    first = table(store)
+    assert search(store, toy_sweep())
+    assert table(store)[:2] == first
+    assert len(table(store)) == 6
+
+
+def test_asha_prunes_and_tells_the_step(store: Store) -> None:
+    sweep = toy_sweep(early_terminate={"type": "asha", "min_epochs": 1, "eta": 2}, budget={"max_trials": 12})
+    assert search(store, sweep)
+    records = store.trials("toy")
+    pruned = [record for record in records if record.state is TrialState.PRUNED]
+    assert len(records) == 12
+    assert pruned
+    assert all(len(record.reports) < 3 for record in pruned)
+    assert all(record.outcome and record.outcome.reason is Reason.PRUNED for record in pruned)
+
+
+def test_a_stop_leaves_a_checkpoint_and_resuming_gives_the_same_table(store: Store, tmp_path: Path) -> None:
+    with Store.open(f"sqlite:///{tmp_path / 'whole.db'}") as whole:
+        assert search(whole, toy_sweep())
+        expected = table(whole)
+    for epochs in range(1, 18, 2):  # stop ever later, resume, until it is through
+        stop, seen = threading.Event(), [0]
+
+        def count(work: Advance, stop: threading.Event = stop, seen: list[int] = seen, most: int = epochs) -> None:
+            seen[0] += 1
+            if seen[0] >= most:
+                stop.set()
+
+        if search(store, toy_sweep(), fault=count, stop=stop):
+            break
+        running = [record for record in store.trials("toy") if record.state is TrialState.RUNNING]
+        assert len(running) <= 1
+    assert search(store, toy_sweep())
+    assert table(store) == expected
+
+
+def test_a_lost_worker_costs_nothing_but_time(store: Store, tmp_path: Path) -> None:
+    with Store.open(f"sqlite:///{tmp_path / 'whole.db'}") as whole:
+        assert search(whole, toy_sweep())
+        expected = table(whole)
+    losses = [0]
+
+    def lose(work: Advance) -> Event | None:
+        losses[0] += 1
+        return Event(0, Lost("killed")) if losses[0] % 3 == 1 else None
+
+    assert search(store, toy_sweep(), fault=lose)
+    assert losses[0] > 6
+    assert table(store) == expected
+    assert any(record.attempts for record in store.trials("toy"))
+
+
+def test_a_trial_that_always_loses_its_worker_fails_and_is_counted(store: Store) -> None:
+    def lose(work: Advance) -> Event | None:
+        return Event(0, Lost("killed")) if work.trial == 1 else None
+
+    assert search(store, toy_sweep(retries=2), fault=lose)
+    failed = store.trials("toy")[1]
+    assert failed.state is TrialState.FAILED
+    assert failed.attempts == 3
+    assert failed.outcome is not None
+    assert failed.outcome.reason is Reason.WORKER_LOST
+    assert "killed" in failed.outcome.message
+    assert len(store.trials("toy")) == 6
+
+
+def test_too_many_breakdowns_stop_the_sweep(store: Store) -> None:
+    def fail(work: Advance) -> Event:
+        return Event(0, Advanced(work.trial, work.attempt, 0, failure=Failure(Reason.OUT_OF_MEMORY, "no memory left")))
+
+    with pytest.raises(SearchFailed, match="no memory left"):
+        search(store, toy_sweep(budget={"max_trials": 6, "max_failed_trials": 1}), fault=fail)
+    assert [record.state for record in store.trials("toy")] == [TrialState.FAILED] * 2
+
+
+def test_an_error_in_code_stops_the_sweep_and_shows_the_trace(store: Store) -> None:
+    def fail(work: Advance) -> Event | None:
+        answer = Advanced(work.trial, work.attempt, 0, failure=Failure(Reason.USER_ERROR, "Traceback: line 7"))
+        return Event(0, answer) if work.trial == 2 else None
+
+    with pytest.raises(SearchFailed, match=r"(?s)trial 2 .*seqsweep resume toy.*line 7"):
+        search(store, toy_sweep(), fault=fail)
+    assert [record.state for record in store.trials("toy")] == [TrialState.COMPLETE] * 2 + [TrialState.RUNNING]
+    assert search(store, toy_sweep())  # mended, it goes on with the same trial
+    assert [record.number for record in store.trials("toy")] == list(range(6))
+
+
+def test_divergence_is_a_result_and_no_breakdown(store: Store) -> None:
+    sweep = toy_sweep(parameters={"learning_rate": {"value": 10.0}, "optimizer": {"value": "sgd"},
+                                  "clip_norm": {"value": 0.0}, "epochs": {"value": 40}, "batch_size": {"value": 8},
+                                  "cell": {"value": "elman"}, "nonlinearity": {"value": "relu"},
+                                  "hidden_size": {"min": 48, "max": 64}},
+                      task={"type": "forecasting", "target": "y", "horizon": 3, "context": 12, "loss": "mse"},
+                      budget={"max_trials": 3, "max_failed_trials": 0})
+    assert search(store, sweep)
+    records = store.trials("toy")
+    assert {record.state for record in records} == {TrialState.FAILED}
+    assert {record.outcome.reason for record in records if record.outcome} == {Reason.DIVERGED}
+
+
+def test_the_time_budget_ends_running_trials_with_what_they_have(store: Store) -> None:
+    sweep = toy_sweep(parameters={"learning_rate": {"min": 1e-3, "max": 1e-1}, "epochs": {"value": 100_000}},
+                      budget={"max_trials": 50, "max_time": "3s"})
+    assert search(store, sweep)
+    records = store.trials("toy")
+    assert len(records) == 1
+    assert records[0].outcome is not None
+    assert records[0].outcome.reason is Reason.TIME_UP
+    assert records[0].outcome.value is not None
+    assert store.best_weights("toy", 0) is not None
+    assert store.sweep("toy").active_seconds >= 3
+
+
+def test_a_finite_space_ends_the_search_honestly(store: Store) -> None:
+    notes: set[str] = set()
+    sweep = toy_sweep(method="grid", parameters={"hidden_size": {"values": [4, 8]}, "epochs": {"value": 1}})
+    assert search(store, sweep, observe=lambda progress: notes.add(progress.note))
+    assert len(store.trials("toy")) == 2
+    assert "every combination of the search space has been tried" in notes
+
+
+def test_progress_tells_counts_best_and_time_left(store: Store) -> None:
+    seen: list[Progress] = []
+    assert search(store, toy_sweep(), observe=seen.append)
+    last = seen[-1]
+    assert last.trials[TrialState.COMPLETE] == last.max_trials == 6
+    best = min((r.outcome.value, r.number) for r in store.trials("toy") if r.outcome and r.outcome.value is not None)
+    assert last.best == (best[1], best[0])
+    assert last.seconds_left == 0
+    assert any(progress.running for progress in seen)
+
+
+def test_a_second_controller_is_refused(store: Store) -> None:
+    from seqsweep.errors import Conflict
+
+    store.create_sweep("toy", "", "{}", "hash", {})
+    with store.acquire("toy"), pytest.raises(Conflict, match="being run by process"):
+        store.acquire("toy")
