@@ -52,9 +52,9 @@ class Classifier(Learner):
 
 
 def class_weights(task: ClassificationConfig, data: Prepared) -> Tensor:
-    """Return `(C,)`: 1, or rows / (classes x rows of the class) of the training part, 0 for a class without rows."""
+    """Return `(C,)`: 1, or rows / (classes present x rows of the class) of the training part, 0 for absent classes."""
     classes = len(data.info.classes)
     if task.class_weights == "none" or "train" not in data.parts:
         return torch.ones(classes)
     count_C = torch.bincount(torch.tensor(data.parts["train"].label_N), minlength=classes)
-    return torch.where(count_C > 0, count_C.sum() / (classes * count_C.clamp(min=1)), 0.0)
+    return torch.where(count_C > 0, count_C.sum() / ((count_C > 0).sum() * count_C.clamp(min=1)), 0.0)
