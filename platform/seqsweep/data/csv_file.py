@@ -20,6 +20,7 @@ _MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "-NaN", "NULL", "null"
 """How a missing number is written. In text columns only an empty field is missing: NA is a country."""
 
 
+
 def read_csv(path: Path, text: Collection[str], columns: Collection[str] | None) -> pd.DataFrame:
     """Read a CSV file; the index holds line numbers. Columns without a name are left out. Raises InvalidData."""
     try:
@@ -66,39 +67,44 @@ def _read(path: Path, header: list[str], text: Collection[str], columns: Collect
     """Read the rows below the header."""
     names = [name or f"\0{i}" for i, name in enumerate(header)]
     used = [name for name in names if name[0] != "\0" and (columns is None or name in columns)]
-    as_text = [name for name in used if name in text]
+    as_text = {name for name in used if name in text}
+    # usecols would let rows with a field too many pass; as a category an unused column is small
+    kinds = dict.fromkeys(set(names) - set(used), "category") | dict.fromkeys(as_text, "str")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = pd.read_csv(
-                path, names=names, header=0, usecols=lambda name: name in used, index_col=False, encoding="utf-8-sig",
-                dtype=dict.fromkeys(as_text, "str"), keep_default_na=False, skip_blank_lines=False, low_memory=False,
-                na_values={name: [""] if name in as_text else _MISSING for name in used},
-                float_precision="round_trip")
+                path, names=names, header=0, index_col=False, encoding="utf-8-sig", dtype=kinds, low_memory=False,
+                keep_default_na=False, na_values={name: [""] if name in as_text else _MISSING for name in used},
+                skip_blank_lines=len(names) > 1, float_precision="round_trip")
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        raise InvalidData(_ragged(path, len(names), str(error))) from error
-    frame.index = pd.RangeIndex(2, len(frame) + 2)
-    return _without_blank_lines(frame, used)
+        raise InvalidData(_ragged(path, len(names), str(error).strip())) from error
+    frame = frame[used]
+    frame.index = _line_numbers(path, len(frame), blank_is_row=len(names) == 1)
+    if len(names) > 1 or not used:
+        return frame
+    filled = np.flatnonzero(frame[used[0]].notna())
+    return frame.iloc[:int(filled[-1]) + 1 if len(filled) else 0]
 
 
 def _ragged(path: Path, fields: int, message: str) -> Problem:
     """Say which line has more fields than the header."""
+    right = "as many fields as names; text with a comma stands in quotes, and quotes are closed"
     if match := re.search(r"Expected \d+ fields in line (\d+), saw (\d+)", message):
-        return Problem(f"{path}:{match[1]}", f"{match[2]} fields where the header has {fields}",
-                       "as many fields as names; text with a comma stands in quotes")
-    return Problem(str(path), f"the rows do not fit the header of {fields} names: {message.strip()}",
-                   "as many fields as names")
+        return Problem(f"{path}:{match[1]}", f"{match[2]} fields where the header has {fields}", right)
+    if "Length of header" in message:
+        return Problem(f"{path}:2", f"more fields than the {fields} names of the header", right)
+    return Problem(str(path), f"not a readable CSV file: {message}", right)
 
 
-def _without_blank_lines(frame: pd.DataFrame, used: list[str]) -> pd.DataFrame:
-    """Drop empty lines; in a file of one column only those at the end, since a blank is a missing value there."""
-    blank = frame[used].isna().all(axis=1).to_numpy() if used else np.zeros(len(frame), dtype=bool)
-    if not blank.any():
-        return frame
-    if len(used) > 1:
-        return frame[~blank]
-    filled = np.flatnonzero(~blank)
-    return frame.iloc[:int(filled[-1]) + 1 if len(filled) else 0]
+def _line_numbers(path: Path, rows: int, *, blank_is_row: bool) -> pd.Index[int]:
+    """The line of each row; where text in quotes spans lines, the number of the record."""
+    plain = pd.RangeIndex(2, rows + 2)
+    if blank_is_row:
+        return plain
+    with _open(path) as stream:
+        filled = [number for number, line in enumerate(stream, start=1) if line.strip()]
+    return pd.Index(filled[1:]) if len(filled) == rows + 1 != filled[-1] else plain
 
 
 def _not_utf8(path: Path) -> Problem:

@@ -134,7 +134,7 @@ class Table:
 
     def observed_rows(self, D: int) -> npt.NDArray[np.bool_]:
         """(T,) rows where any of the first D columns, the targets, was observed."""
-        observed: npt.NDArray[np.bool_] = np.isfinite(self.values_TR[:, :D]).any(axis=1)
+        observed: npt.NDArray[np.bool_] = np.logical_or.reduce(np.isfinite(self.values_TR[:, :D]), axis=1)
         return observed
 
     def where(self, t: int, column: str = "") -> str:
