@@ -21,9 +21,16 @@ from seqsweep.store.records import Store
 PASSWORD = "p@ss/w:rd"
 
 
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port nobody listens on."""
+    return _free_port()
+
+
 @dataclass(frozen=True)
 class PostgresServer:
     port: int
+    password: str = PASSWORD
 
     def url(self, database: str, password: str = PASSWORD) -> str:
         escaped = password.replace("@", "%40").replace("/", "%2F").replace(":", "%3A")
@@ -37,7 +44,7 @@ class PostgresServer:
             connection.execute(statement.encode())
 
 
-def free_port() -> int:
+def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -74,7 +81,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     subprocess.run([binaries / "initdb", "-D", folder / "data", "-U", "seqsweep", "--auth=scram-sha-256",
                     f"--pwfile={folder / 'password'}", "--encoding=UTF8", "--locale=C", "--no-sync"],
                    user=user, group=group, cwd=folder, check=True, capture_output=True)
-    server = PostgresServer(free_port())
+    server = PostgresServer(_free_port())
     process = subprocess.Popen(
         [binaries / "postgres", "-D", folder / "data", "-p", str(server.port), "-k", folder, "-h", "127.0.0.1", "-F"],
         user=user, group=group, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -226,21 +226,20 @@ class Search:
             self._send(hand, fresh=True)
         else:
             self._learn(hand, answer)
+            leaves = self._stop.is_set() or (self._time_up() and hand.epoch > 0)
             if reason := self._ends(hand, answer):
                 self._close(hand, reason)
-            elif self._stop.is_set() and answer.last is None:
-                self._send(hand, leaving=True)
+            elif not leaves or answer.last is None:
+                self._send(hand, leaving=leaves)
             elif self._stop.is_set():
                 del self._hands[hand.trial.number]
             else:
-                self._send(hand)
+                self._close(hand, Reason.TIME_UP)
 
     def _ends(self, hand: _Hand, answer: Advanced) -> Reason | None:
         if answer.done is not None:
             return answer.done
-        if hand.epoch >= hand.to_epoch and self._should_prune(hand):
-            return Reason.PRUNED
-        return Reason.TIME_UP if hand.reports and self._time_up() else None
+        return Reason.PRUNED if hand.epoch >= hand.to_epoch and self._should_prune(hand) else None
 
     def _should_prune(self, hand: _Hand) -> bool:
         peers = self._curves[hand.trial.grid_cell]

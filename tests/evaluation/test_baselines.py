@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from by_hand import prepare_sequences, prepare_windows
 
 from seqsweep.config.tasks import ClassificationConfig, ForecastingConfig
 from seqsweep.data.batch import DataInfo, Prepared, Samples
@@ -16,14 +16,13 @@ from seqsweep.evaluation.sequences import LOGISTIC, MAJORITY, statistics
 from seqsweep.tasks.metrics import metrics_from_predictions, truth_of
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
-Make = Callable[..., Prepared]
 
 
 def forecasting(horizon: int, context: int, quantiles: tuple[float, ...] = ()) -> ForecastingConfig:
     return ForecastingConfig(target="y", horizon=horizon, context=context, quantiles=quantiles)
 
 
-def test_naive_forecasts_repeat_the_past(prepare_windows: Make) -> None:
+def test_naive_forecasts_repeat_the_past() -> None:
     y_T = np.arange(100.0)
     data = prepare_windows(y_T, context=6, horizon=5, seasons=(3,))
     forecasts = baselines(forecasting(5, 6), data)
@@ -38,7 +37,7 @@ def test_naive_forecasts_repeat_the_past(prepare_windows: Make) -> None:
         np.testing.assert_allclose(forecasts[name][0, :, 0, 0], values, rtol=1e-5)
 
 
-def test_a_perfect_season_is_forecast_without_error(prepare_windows: Make) -> None:
+def test_a_perfect_season_is_forecast_without_error() -> None:
     y_T = np.tile([1.0, 4.0, 2.0, 8.0], 30)
     data = prepare_windows(y_T, context=2, horizon=6, seasons=(4,))
     task = forecasting(6, 2)
@@ -46,13 +45,13 @@ def test_a_perfect_season_is_forecast_without_error(prepare_windows: Make) -> No
     assert naive["mae"] < 1e-6
 
 
-def test_a_season_longer_than_the_history_is_left_out(prepare_windows: Make) -> None:
+def test_a_season_longer_than_the_history_is_left_out() -> None:
     data = prepare_windows(np.arange(100.0), context=4, horizon=4, seasons=(7, 81))
     assert list(baselines(forecasting(4, 4), data)) == ["repeat last", "seasonal naive (7)", "seasonal mean (7 x 4)"]
     assert list(baselines(forecasting(4, 4), data, "train")) == ["repeat last"]
 
 
-def test_no_window_reads_the_series_before_its_own(prepare_windows: Make) -> None:
+def test_no_window_reads_the_series_before_its_own() -> None:
     one = prepare_windows(np.arange(50.0), context=5, horizon=5, seasons=(12,))
     test = one.parts["test"]
     second = Samples(test.start_N + 50, test.length_N, test.series_N + 1, test.label_N, test.key_N)
@@ -63,7 +62,7 @@ def test_no_window_reads_the_series_before_its_own(prepare_windows: Make) -> Non
     assert "seasonal naive (12)" in baselines(forecasting(5, 5), replace(both, first_S=np.array([0, 50])))
 
 
-def test_quantiles_widen_around_the_naive_forecast(prepare_windows: Make) -> None:
+def test_quantiles_widen_around_the_naive_forecast() -> None:
     random = np.random.default_rng(3)
     y_T = np.cumsum(random.normal(size=3000))
     data = prepare_windows(y_T, context=8, horizon=4)
@@ -76,7 +75,7 @@ def test_quantiles_widen_around_the_naive_forecast(prepare_windows: Make) -> Non
     assert 0.72 < coverage < 0.88
 
 
-def test_unobserved_rows_do_not_count_in_the_spread(prepare_windows: Make) -> None:
+def test_unobserved_rows_do_not_count_in_the_spread() -> None:
     random = np.random.default_rng(3)
     y_T = random.normal(size=500)
     wild_T = y_T.copy()
@@ -89,7 +88,7 @@ def test_unobserved_rows_do_not_count_in_the_spread(prepare_windows: Make) -> No
     np.testing.assert_allclose(calm, other, atol=0.02)
 
 
-def test_classes_by_share_and_by_statistics(prepare_sequences: Make) -> None:
+def test_classes_by_share_and_by_statistics() -> None:
     data = prepare_sequences()
     probabilities = baselines(ClassificationConfig(), data)
     truth = truth_of(ClassificationConfig(), data, "test")
@@ -99,7 +98,7 @@ def test_classes_by_share_and_by_statistics(prepare_sequences: Make) -> None:
     np.testing.assert_array_equal(probabilities[LOGISTIC], baselines(ClassificationConfig(), data)[LOGISTIC])
 
 
-def test_statistics_are_those_of_each_sequence(prepare_sequences: Make) -> None:
+def test_statistics_are_those_of_each_sequence() -> None:
     data = prepare_sequences()
     samples = data.parts["test"]
     for place, row_K in enumerate(statistics(data, samples)):
@@ -111,7 +110,7 @@ def test_statistics_are_those_of_each_sequence(prepare_sequences: Make) -> None:
             np.testing.assert_allclose(row_K[12:], np.polyfit(np.linspace(-1, 1, length), x_LF, 1)[0], atol=1e-9)
 
 
-def test_classes_missing_from_training_get_no_probability(prepare_sequences: Make) -> None:
+def test_classes_missing_from_training_get_no_probability() -> None:
     data = prepare_sequences()
     more = replace(data, info=data.info.model_copy(update={"classes": ("p", "q", "r", "never")}))
     for probability_NC in baselines(ClassificationConfig(), more).values():

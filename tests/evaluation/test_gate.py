@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from by_hand import prepare_sequences, prepare_windows
 
 from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.sweep import FitConfig, MetricConfig, PromoteConfig
@@ -20,7 +21,6 @@ from seqsweep.evaluation.gate import Champion, Verdict, decide
 from seqsweep.evaluation.terms import terms_of
 from seqsweep.tasks.metrics import metrics_from_predictions, truth_of
 
-Make = Callable[..., Prepared]
 Predictions = npt.NDArray[Any]
 FORECAST = ForecastingConfig(target="y", horizon=4, context=6)
 
@@ -106,7 +106,7 @@ def test_more_is_better_where_the_goal_says_so() -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS["forecasting"])
-def test_terms_add_up_to_the_forecasting_metric(metric: str, prepare_windows: Make) -> None:
+def test_terms_add_up_to_the_forecasting_metric(metric: str) -> None:
     random = np.random.default_rng(0)
     data = prepare_windows(random.normal(5, 1, 200), 6, 4, (3,), observed_T=random.random(200) > 0.2)
     prediction = baselines(FORECAST, data)["seasonal naive (3)"]
@@ -116,7 +116,7 @@ def test_terms_add_up_to_the_forecasting_metric(metric: str, prepare_windows: Ma
 
 
 @pytest.mark.parametrize("metric", METRICS["classification"])
-def test_terms_add_up_to_the_classification_metric(metric: str, prepare_sequences: Make) -> None:
+def test_terms_add_up_to_the_classification_metric(metric: str) -> None:
     task = ClassificationConfig(class_weights="balanced")
     data = prepare_sequences(classes=4, rows=83)
     probability_NC = np.random.default_rng(0).dirichlet(np.ones(4), len(data.parts["test"]))
@@ -131,7 +131,7 @@ def config_of(metric: str = "mae") -> FitConfig:
 
 
 @pytest.fixture
-def data(prepare_windows: Make) -> Prepared:
+def data() -> Prepared:
     return prepare_windows(np.random.default_rng(0).normal(5, 1, 800), 6, 4)
 
 
@@ -200,7 +200,7 @@ def test_a_champion_of_another_task_cannot_be_compared(data: Prepared, shape: tu
     assert "another task" in verdict.reasons[0]
 
 
-def test_few_windows_are_named(prepare_windows: Make) -> None:
+def test_few_windows_are_named() -> None:
     data = prepare_windows(np.random.default_rng(0).normal(5, 1, 100), 6, 4)
     assert "only 5 samples, so the interval is wide" in judged(data, noisy(data, 0.1), None).reasons[1]
 

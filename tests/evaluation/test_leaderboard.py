@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
+from by_hand import prepare_sequences, prepare_windows
 
 from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.sweep import FitConfig, MetricConfig
 from seqsweep.config.tasks import ClassificationConfig, ForecastingConfig
 from seqsweep.config.training import TrainingConfig
-from seqsweep.data.batch import Prepared
 from seqsweep.evaluation.leaderboard import Evaluation, Scored, evaluate, leaderboard
 from seqsweep.records import Outcome, Reason, Trial, TrialRecord, TrialState
 from seqsweep.training.fit import Fit
@@ -80,8 +78,7 @@ def test_only_the_winner_and_baselines_have_test_figures() -> None:
     assert table["test_mape"].isna().tolist() == [False, True, False]
 
 
-def test_evaluation_opens_the_test_part_for_winner_and_baselines(
-        prepare_windows: Callable[..., Prepared], prepare_sequences: Callable[..., Prepared]) -> None:
+def test_evaluation_opens_the_test_part_for_winner_and_baselines() -> None:
     torch.set_num_threads(1)
     windows = prepare_windows(np.sin(np.arange(300) / 3), 6, 4, (19,))
     for task, metric, data in ((FORECAST, "mae", windows), (ClassificationConfig(), "accuracy", prepare_sequences())):

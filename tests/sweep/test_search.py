@@ -203,7 +203,7 @@ def test_the_time_budget_ends_running_trials_with_what_they_have(store: Store) -
     assert records[0].outcome.reason is Reason.TIME_UP
     assert records[0].outcome.value is not None
     assert store.best_weights("toy", 0) is not None
-    assert store.sweep("toy").active_seconds >= 3
+    assert store.sweep("toy").active_seconds >= 2.9
 
 
 def test_a_finite_space_ends_the_search_honestly(store: Store) -> None:
@@ -222,7 +222,7 @@ def test_progress_tells_counts_best_and_time_left(store: Store) -> None:
     best = min((r.outcome.value, r.number) for r in store.trials("toy") if r.outcome and r.outcome.value is not None)
     assert last.best == (best[1], best[0])
     assert last.seconds_left == 0
-    assert any(progress.running for progress in seen)
+    assert [progress.trials[TrialState.COMPLETE] for progress in seen] == sorted(range(1, 7))
 
 
 def test_a_second_controller_is_refused(store: Store) -> None:

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import free_port
 from mlflow import MlflowClient
 from test_runs import everything, fill, history, report, runs_of
 
@@ -79,8 +78,8 @@ def test_trials_appear_while_the_sweep_runs(store: Store, tmp_path: Path) -> Non
     assert everything(uri) == shown
 
 
-def test_a_server_that_is_killed_and_comes_back_misses_nothing(store: Store, tmp_path: Path) -> None:
-    lease, port = fill(store), free_port()
+def test_a_server_that_is_killed_and_comes_back_misses_nothing(store: Store, tmp_path: Path, free_port: int) -> None:
+    lease, port = fill(store), free_port
     uri = f"http://127.0.0.1:{port}"
     writer = Projector(store, "wind", uri, every=0.1)
     writer.start()  # before there is a server
@@ -112,9 +111,9 @@ def test_a_server_that_is_killed_and_comes_back_misses_nothing(store: Store, tmp
         assert {item.path for item in MlflowClient(uri).list_artifacts(parent)} == {"sweep.yaml", "leaderboard.csv"}
 
 
-def test_finish_gives_up_in_time_and_says_so(store: Store) -> None:
+def test_finish_gives_up_in_time_and_says_so(store: Store, free_port: int) -> None:
     fill(store)
-    writer = Projector(store, "wind", f"http://127.0.0.1:{free_port()}", every=0.1)
+    writer = Projector(store, "wind", f"http://127.0.0.1:{free_port}", every=0.1)
     writer.start()
     began = time.monotonic()
     assert not writer.finish(timeout=1.0)
@@ -141,7 +140,8 @@ def test_a_bug_in_mlflow_is_a_problem_not_an_end(store: Store, tmp_path: Path, m
     assert writer.finish()
 
 
-def test_two_first_comers_share_a_new_database(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("attempt", range(3))
+def test_two_first_comers_share_a_new_database(store: Store, tmp_path: Path, attempt: int) -> None:
     fill(store)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     script = ("import sys; from seqsweep.store.records import Store\n"

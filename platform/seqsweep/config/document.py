@@ -194,7 +194,7 @@ class _Reader:
 
     def _refuse_extras(self, event: Any, place: Place) -> None:
         if isinstance(event, yaml.AliasEvent):
-            self._problems.add(place, f"the alias *{event.anchor}", "the value itself: anchors and aliases are refused")
+            self._problems.close(place, f"the alias *{event.anchor}", "the value itself: anchors and aliases are refused")
         elif event.anchor is not None:
             self._problems.add(place, f"the anchor &{event.anchor}", "remove it: anchors and aliases are refused")
         if (tag := getattr(event, "tag", None)) is not None:
@@ -219,7 +219,7 @@ class _Reader:
         try:
             return read_scalar(event.value)
         except ValueError as error:
-            self._problems.add(place, f"{error}", "a smaller number, or a text in quotes")
+            self._problems.close(place, f"{error}", "a smaller number, or a text in quotes")
             return None
 
     def _attach(self, node: Node) -> None:

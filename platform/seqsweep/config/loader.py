@@ -80,8 +80,9 @@ def _sweep(root: Node | None, problems: Problems) -> Sweep:
     resolve_aliases(root, problems)
     from_files = merge_spaces(root, problems)
     draft = draft_of(root, problems)
+    before = len(problems.found)
     parameters = resolve_conditions(draft, check_parameters(draft), from_files)
-    check_search(draft, parameters)
+    check_search(draft, parameters, complete=len(problems.found) == before and draft.has_all_parameters and not problems.full)
     check_sections(draft)
     check_split(draft)
     if problems:

@@ -30,6 +30,7 @@ class Problems:
 
     found: list[tuple[Place, Problem]] = field(default_factory=list)
     left_out: int = 0
+    _closed: set[Place] = field(default_factory=set)
 
     def __bool__(self) -> bool:
         return bool(self.found)
@@ -39,8 +40,15 @@ class Problems:
         """Whether another problem would only be counted."""
         return len(self.found) >= _MOST_PROBLEMS
 
+    def close(self, place: Place, what: str, right: str) -> None:
+        """Note a problem that makes everything else at this place idle talk."""
+        self.add(place, what, right)
+        self._closed.add(place)
+
     def add(self, place: Place, what: str, right: str = "") -> None:
         """Note one problem."""
+        if place in self._closed:
+            return
         problem = Problem(str(place), what, right)
         if self.full:
             self.left_out += 1
@@ -64,9 +72,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     folded = {candidate.lower().replace("-", "_"): candidate for candidate in known}
     if len(written) >= 3 and len(starts := [folded[key] for key in folded if key.startswith(written)]) == 1:
         return starts[0]
-    for key in folded:
-        if sorted(key) == sorted(written):  # two letters swapped
-            return folded[key]
+    for i in range(len(written) - 1):
+        if (swapped := written[:i] + written[i + 1] + written[i] + written[i + 2:]) in folded:
+            return folded[swapped]
     close = difflib.get_close_matches(written, folded, n=1, cutoff=0.6)
     return folded[close[0]] if close else ""
 

@@ -21,12 +21,15 @@ _EFFECT: dict[str, tuple[str, tuple[Scalar, ...], str]] = {
 """Parameters that do nothing unless another has one of these values."""
 
 
-def check_search(draft: Draft, parameters: Parameters) -> None:
-    """Note what makes a search pointless or endless. `parameters` are normal, with their conditions resolved."""
+def check_search(draft: Draft, parameters: Parameters, complete: bool) -> None:
+    """Note what makes a search pointless or endless.
+
+    `parameters` are normal, with their conditions resolved; `complete`: none was refused and left out.
+    """
     for name in parameters:
         _check_effect(draft, name, parameters)
     _check_schedule(draft, parameters)
-    if draft.sound("method", "budget"):
+    if complete and draft.sound("method", "budget"):
         _check_budget(draft, parameters)
 
 

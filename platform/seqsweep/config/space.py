@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -24,7 +24,7 @@ class ParameterConfig(Config):
     """Largest value, inclusive."""
     log: bool = False
     """Draw on a logarithmic scale."""
-    step: int | float | None = Field(default=None, gt=0)
+    step: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)] | None = None
     """Distance of neighbouring values, counted from `min`; excludes `log`."""
     search: Literal["auto", "grid"] = "auto"
     """`grid`: every value gets its fair share of trials; `auto`: the sweep's method draws it."""

@@ -37,6 +37,11 @@ class Draft:
         """Whether these sections are as they are written."""
         return not self.broken.intersection(sections)
 
+    @property
+    def has_all_parameters(self) -> bool:
+        """Whether no parameter is missing because it is broken."""
+        return not any(section.startswith("parameters") for section in self.broken)
+
     def written(self, *path: str | int) -> bool:
         """Whether this key is in the file and not null."""
         node = self.root.get(path)
@@ -66,7 +71,12 @@ def draft_of(root: Node, problems: Problems) -> Draft:
 
 def _mend_task_type(root: Node, problems: Problems) -> frozenset[str]:
     """Take a misspelt type for the nearest one, once refused, so that the rest of the task is judged too."""
-    node = root.get(("task", "type"))
+    task = root.find(("task",)).children if "task" in root.children else {}
+    if "type" not in task and (key := next((key for key in task if nearest(key, ["type"])), None)):
+        problems.add(task[key].key, f'unknown key "{key[:60]}" under task', "did you mean type?")
+        task["type"] = task.pop(key)
+        return _mend_task_type(root, problems) | {"task"}
+    node = task.get("type")
     written = node.value if node else None
     near = nearest(written, _TASKS) if isinstance(written, str) and written not in _TASKS else ""
     if node is None or not near:
@@ -134,7 +144,7 @@ def _tell(detail: Any, path: KeyPath, root: Node, problems: Problems) -> None:
     elif detail["type"] == "extra_forbidden":
         _tell_unknown(path, node, root, problems)
     elif detail["type"] == "value_error":
-        _tell_refused(detail, path, node, problems)
+        problems.add(node.place, f"{dotted(path)} cannot be {shown(node.value)}", str(detail["ctx"]["error"]))
     else:
         _tell_wrong(path, node, root, problems)
 
@@ -170,15 +180,6 @@ def _elsewhere(key: str, home: KeyPath) -> str:
     if key in FIELDS and home != ("parameters",):
         return "parameters"
     return " or ".join(section for section in homes_of(key) if home != (section,))
-
-
-def _tell_refused(detail: Any, path: KeyPath, node: Node, problems: Problems) -> None:
-    """A validator of ours spoke: its message says what would be right."""
-    reason = str(detail["ctx"]["error"])
-    if isinstance(node.value, dict):
-        problems.add(node.key, reason)
-    else:
-        problems.add(node.place, f"{dotted(path)} cannot be {shown(node.value)}", reason)
 
 
 def _tell_wrong(path: KeyPath, node: Node, root: Node, problems: Problems) -> None:

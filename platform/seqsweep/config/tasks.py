@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field
 
 from seqsweep.config.base import Config
 
@@ -17,6 +17,12 @@ METRICS: dict[str, dict[str, Literal["minimize", "maximize"]]] = {
                        "log_loss": "minimize", "loss": "minimize"},
 }
 """The metrics each task computes on the validation part after each epoch, and which way is better."""
+
+
+def _ordered(quantiles: tuple[float, ...]) -> tuple[float, ...]:
+    if quantiles and (list(quantiles) != sorted(set(quantiles)) or 0.5 not in quantiles):
+        raise ValueError("quantiles must be increasing, without repeats, and contain 0.5")
+    return quantiles
 
 
 class ForecastingConfig(Config):
@@ -35,7 +41,7 @@ class ForecastingConfig(Config):
     """Covariates known ahead, such as holidays or planned prices."""
     static: tuple[Column, ...] = ()
     """Columns that are constant within a series; text is one-hot encoded."""
-    quantiles: tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...] = ()
+    quantiles: Annotated[tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...], AfterValidator(_ordered)] = ()
     """Quantiles to forecast (pinball loss, Koenker & Bassett, 1978), 0.5 among them; none: the value itself."""
     loss: Literal["mse", "mae", "huber"] = "mae"
     """Training loss of a point forecast, on the scaled targets; quantiles bring their own."""
@@ -47,11 +53,6 @@ class ForecastingConfig(Config):
         """The target columns, always as a tuple."""
         return (self.target,) if isinstance(self.target, str) else self.target
 
-    @model_validator(mode="after")
-    def _consistent(self) -> ForecastingConfig:
-        if self.quantiles and (list(self.quantiles) != sorted(set(self.quantiles)) or 0.5 not in self.quantiles):
-            raise ValueError("quantiles must be increasing, without repeats, and contain 0.5")
-        return self
 
 
 class ClassificationConfig(Config):

@@ -6,7 +6,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from urllib.parse import urlsplit
 
 _MLFLOW_SETTINGS = {
@@ -21,6 +21,7 @@ _MLFLOW_SETTINGS = {
 for _name, _value in _MLFLOW_SETTINGS.items():
     os.environ.setdefault(_name, _value)  # MLflow reads these from nowhere else; the user's own setting wins
 
+from filelock import FileLock  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 
@@ -40,8 +41,14 @@ def masked(text: str) -> str:
 def connect(uri: str) -> MlflowClient:
     """A client of the tracking and registry store at `uri`. Raises Unavailable where nothing answers there."""
     _require_listener(uri)
-    with answering(uri):
+    with answering(uri), _one_at_a_time(uri):
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _one_at_a_time(uri: str) -> AbstractContextManager[object]:
+    """A lock beside an SQLite file: two processes that create MLflow's tables at once leave them broken for good."""
+    database = uri.partition(":///")[2].partition("?")[0] if uri.startswith("sqlite") else ""
+    return FileLock(f"{database}.lock", timeout=120.0) if database else nullcontext()
 
 
 @contextmanager

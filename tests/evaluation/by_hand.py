@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
-import pytest
 
 from seqsweep.data.batch import DataInfo, Prepared, Samples
-
-Windows = Callable[..., Prepared]
 
 
 def _samples(start: npt.ArrayLike, length: int, series: int = 0) -> Samples:
@@ -20,8 +15,8 @@ def _samples(start: npt.ArrayLike, length: int, series: int = 0) -> Samples:
                    start_N.astype(np.uint64))
 
 
-def _prepare_windows(y_T: npt.NDArray[np.float64], context: int, horizon: int, seasons: tuple[int, ...] = (),
-                     stride: int | None = None, observed_T: npt.NDArray[np.bool_] | None = None) -> Prepared:
+def prepare_windows(y_T: npt.NDArray[np.float64], context: int, horizon: int, seasons: tuple[int, ...] = (),
+                    stride: int | None = None, observed_T: npt.NDArray[np.bool_] | None = None) -> Prepared:
     """One series: the first 60% train, then 20% each validation and test, by the windows' targets."""
     borders = [context, int(0.6 * len(y_T)), int(0.8 * len(y_T)), len(y_T)]
     shift, scale = float(y_T[:borders[1]].mean()), float(y_T[:borders[1]].std())
@@ -38,12 +33,7 @@ def _prepare_windows(y_T: npt.NDArray[np.float64], context: int, horizon: int, s
                     info=info)
 
 
-@pytest.fixture
-def prepare_windows() -> Windows:
-    return _prepare_windows
-
-
-def _prepare_sequences(classes: int = 3, rows: int = 60, seed: int = 0) -> Prepared:
+def prepare_sequences(classes: int = 3, rows: int = 60, seed: int = 0) -> Prepared:
     """Sequences of different lengths whose level says their class."""
     random = np.random.default_rng(seed)
     label_N = np.arange(rows) % classes
@@ -60,8 +50,3 @@ def _prepare_sequences(classes: int = 3, rows: int = 60, seed: int = 0) -> Prepa
     none = np.zeros((1, 0), np.float32)
     info = DataInfo(features=("a", "b"), columns=("a", "b"), classes=tuple("pqrs"[:classes]), data_hash="none")
     return Prepared(np.concatenate(values).astype(np.float32), none, none, none, None, parts, keys, info)
-
-
-@pytest.fixture
-def prepare_sequences() -> Windows:
-    return _prepare_sequences
