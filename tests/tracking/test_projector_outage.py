@@ -140,8 +140,7 @@ def test_a_bug_in_mlflow_is_a_problem_not_an_end(store: Store, tmp_path: Path, m
     assert writer.finish()
 
 
-@pytest.mark.parametrize("attempt", range(3))
-def test_two_first_comers_share_a_new_database(store: Store, tmp_path: Path, attempt: int) -> None:
+def test_two_first_comers_share_a_new_database(store: Store, tmp_path: Path) -> None:
     fill(store)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     script = ("import sys; from seqsweep.store.records import Store\n"
