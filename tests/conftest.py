@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -89,7 +90,7 @@ def postgres_server() -> Iterator[PostgresServer]:
         _wait_for(server)
         yield server
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # do not wait for clients
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
