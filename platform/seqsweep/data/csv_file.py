@@ -20,7 +20,6 @@ _MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "-NaN", "NULL", "null"
 """How a missing number is written. In text columns only an empty field is missing: NA is a country."""
 
 
-
 def read_csv(path: Path, text: Collection[str], columns: Collection[str] | None) -> pd.DataFrame:
     """Read a CSV file; the index holds line numbers. Columns without a name are left out. Raises InvalidData."""
     try:

@@ -62,12 +62,12 @@ def _read(frame: pd.DataFrame, task: Task, prepare: PrepareConfig, data: DataCon
     source = Source(frame, str(frame.attrs.get("source", "data")))
     roles = replace(roles_of(source, task, data, None), values=info.columns)
     table = build_table([source], roles, task, problems, categories=tuple(info.static_categories))
-    table = with_times(table, task, data.model_copy(update={"freq": info.freq or None}), prepare, problems)
-    if problems or not isinstance(task, ForecastingConfig) or table.times_T is None:
-        return table
-    if info.time != table.time:
+    if table.time and info.time != table.time:
         problems.add("times", f"{source.name}, column {data.time}", f"it holds {table.time}s",
                      f"{info.time}s, as in training")
+        return table
+    table = with_times(table, task, data.model_copy(update={"freq": info.freq or None}), prepare, problems)
+    if problems or not isinstance(task, ForecastingConfig) or table.times_T is None:
         return table
     return _with_step(table, info, problems)
 
