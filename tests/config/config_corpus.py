@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a table
 """Sweeps that are right, and a full one with every key on a line of its own, for tests to break."""
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ class _Reader:
 
     def _refuse_extras(self, event: Any, place: Place) -> None:
         if isinstance(event, yaml.AliasEvent):
-            self._problems.close(place, f"the alias *{event.anchor}", "the value itself: anchors and aliases are refused")
+            self._problems.close(place, f"the alias *{event.anchor}", "the value itself: aliases are refused")
         elif event.anchor is not None:
             self._problems.add(place, f"the anchor &{event.anchor}", "remove it: anchors and aliases are refused")
         if (tag := getattr(event, "tag", None)) is not None:
@@ -284,5 +284,5 @@ def _python_scalar(value: Any, place: Place, problems: Problems) -> Scalar | Non
         return str(os.fspath(value))
     if type(value).__name__ in ("bool", "bool_") and type(value).__module__ == "numpy":
         return bool(value)
-    problems.add(place, f"a value of type {type(value).__name__}", "text, numbers, booleans, lists and dicts")
+    problems.close(place, f"a value of type {type(value).__name__}", "text, numbers, booleans, lists and dicts")
     return None

@@ -82,7 +82,8 @@ def _sweep(root: Node | None, problems: Problems) -> Sweep:
     draft = draft_of(root, problems)
     before = len(problems.found)
     parameters = resolve_conditions(draft, check_parameters(draft), from_files)
-    check_search(draft, parameters, complete=len(problems.found) == before and draft.has_all_parameters and not problems.full)
+    complete = draft.has_all_parameters and len(problems.found) == before and not problems.full
+    check_search(draft, parameters, complete)
     check_sections(draft)
     check_split(draft)
     if problems:

@@ -45,6 +45,8 @@ def _name_parameters(schema: Schema, definitions: Schema) -> None:
             fields[name] = {"$ref": "#/$defs/ParameterConfig", "description": field.get("description", "")}
     parameters = schema["properties"]["parameters"]
     parameters |= {"properties": {name: fields[name] for name in FIELDS}, "additionalProperties": False}
+    common = [alias.name for alias in ALIASES if alias.scope == ("parameters",)]
+    definitions["ParameterConfig"]["properties"]["when"]["propertyNames"] = {"enum": [*FIELDS, *common]}
     definitions["ParameterConfig"]["oneOf"] = [
         {"required": ["value"]}, {"required": ["values"]}, {"required": ["choices"]},
         {"anyOf": [{"required": [low, high]} for low in ("min", "low") for high in ("max", "high")]}]

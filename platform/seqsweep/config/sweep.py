@@ -10,7 +10,7 @@ from pydantic import Field
 from seqsweep.config.base import Amount, Config, Duration
 from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.space import ParameterConfig, Scalar
-from seqsweep.config.tasks import Column, TaskConfig
+from seqsweep.config.tasks import METRICS, Column, TaskConfig
 from seqsweep.config.training import EarlyStoppingConfig, TrainingConfig
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -201,6 +201,12 @@ class FitConfig(Config):
     metric: MetricConfig
     """With its goal filled in."""
     seed: int
+
+
+def goal_sign(sweep: Sweep) -> int:
+    """+1 where the metric is minimised, -1 where it is maximised."""
+    goal = sweep.metric.goal or METRICS[sweep.task.type][sweep.metric.name]
+    return 1 if goal == "minimize" else -1
 
 
 def fit_config(sweep: Sweep, params: Mapping[str, Scalar], seed: int) -> FitConfig:

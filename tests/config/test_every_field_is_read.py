@@ -1,0 +1,48 @@
+"""No key that does nothing: every field of every config is read somewhere outside config/."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+from pathlib import Path
+
+import pytest
+
+from seqsweep.config.base import Config
+from seqsweep.config.settings import Settings
+
+PACKAGE = Path(__file__).parents[2] / "platform" / "seqsweep"
+IN_CONFIG = {
+    "Sweep.version": "the loader refuses other versions",
+    "Sweep.search_space": "the loader merges them into parameters",
+    "ForecastingConfig.target": "read as `targets`",
+}
+"""Fields that config/ itself uses up; the rest must be read by another room."""
+
+
+def _configs() -> list[type[Config]]:
+    for module in ("sweep", "tasks", "models", "training", "space"):
+        importlib.import_module(f"seqsweep.config.{module}")
+    return [config for config in Config.__subclasses__() if config.__module__.startswith("seqsweep.config.")]
+
+
+def _read_names() -> set[str]:
+    names: set[str] = set()
+    for path in PACKAGE.rglob("*.py"):
+        if "config" in path.relative_to(PACKAGE).parts[:1]:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                names.add(node.attr)
+    return names
+
+
+READ = _read_names()
+FIELDS = [f"{config.__name__}.{field}" for config in _configs() for field in config.model_fields]
+FIELDS += [f"Settings.{field.name}" for field in dataclasses.fields(Settings)]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_the_field_is_read(field: str) -> None:
+    assert field in IN_CONFIG or field.partition(".")[2] in READ, f"nothing reads {field}"
