@@ -58,7 +58,9 @@ FORECAST: list[tuple[str, Change, dict[str, Any], list[str]]] = [
     ("hash of rows", lambda t: t, {"split": {"by": "random", "val": 9}}, ["split.val", "9 cannot be drawn", "10%"]),
     ("group without name", lambda t: t, {"split": {"by": "group", "key": "p"}},
      ["row 3, column p", "one value for the whole series"]),
-    ("too large", cell(7, "p", 1e300), {"prepare": {"scale": "none"}}, ["row 7, column p", "32 bits"]),
+    ("huge", cell(7, "p", 1e300), {}, ["row 7, column p: 1e+300", "up to 1e+30"]),
+    ("too large once scaled", lambda t: t.assign(p=np.where(t.index == 39, 1e25, 1e-25 * t["p"])), {},
+     ["row 41, column p", "32 bits"]),
 ]
 
 

@@ -17,6 +17,9 @@ from seqsweep.errors import Problem
 
 Floats64 = npt.NDArray[np.float64]
 
+_LARGEST = 1e30
+"""Larger values leave no room for sums of squares, nor in 32 bits."""
+
 
 def build_table(sources: Sequence[Source], roles: Roles, task: Task, problems: Problems, *, by_given: bool = False,
                 categories: Collection[str] | None = None) -> Table:
@@ -93,8 +96,9 @@ def _values(sources: Sequence[Source], roles: Roles, problems: Problems) -> Floa
             values_TR[start:stop, r] = values
             _note(problems, "text in number columns", source, rows, bad, name, "a number is needed",
                   lambda i, column=column: repr(column.iloc[i]))
-            _note(problems, "infinite values", source, rows, np.isinf(values), name,
-                  "a finite number, or an empty field and prepare.fill", lambda i, values=values: str(values[i]))
+            _note(problems, "infinite or huge values", source, rows, np.abs(values) > _LARGEST, name,
+                  f"a finite number up to {_LARGEST:g}, or an empty field and prepare.fill",
+                  lambda i, values=values: f"{values[i]:g}")
         start = stop
     return values_TR
 
@@ -207,8 +211,8 @@ class _Constants:
         if is_text:
             return Static(None, self.names(name))
         for source, column, (values, bad) in zip(self.sources, columns, read, strict=True):
-            _note(self.problems, "text in number columns", source, _row_numbers(source), bad | np.isinf(values), name,
-                  "a finite number is needed", lambda i, column=column: repr(column.iloc[i]))
+            _note(self.problems, "text in number columns", source, _row_numbers(source), bad | (np.abs(values) > _LARGEST),
+                  name, "a finite number is needed", lambda i, column=column: repr(column.iloc[i]))
         return Static(self._reduce(name, np.concatenate([values for values, _ in read]), None, True))
 
     def _reduce(self, name: str, x_T: Floats64, names: tuple[str, ...] | None, needed: bool) -> Floats64:

@@ -39,7 +39,10 @@ def encode(columns: Sequence[pd.Series[Any]]) -> tuple[Ints, tuple[str, ...]]:
     index: dict[str, int] = {}
     codes = []
     for column in columns:
-        found, uniques = pd.factorize(column)
+        try:
+            found, uniques = pd.factorize(column)
+        except TypeError:  # lists and other values without a hash
+            found, uniques = pd.factorize(column.astype(str))
         # the last entry answers for -1
         mapping = np.array([index.setdefault(name_of(value), len(index)) for value in uniques] + [-1], dtype=np.int64)
         codes.append(mapping[found])

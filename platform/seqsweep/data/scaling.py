@@ -16,6 +16,9 @@ from seqsweep.config.tasks import ForecastingConfig
 from seqsweep.data.batch import Scaling
 from seqsweep.data.table import Table, Task
 
+_SMALLEST = 1e-30
+"""A smaller spread counts as none: it would be 0 in 32 bits."""
+
 Floats64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
@@ -77,7 +80,7 @@ def fit(x_NR: Floats64, kind: str, fallback: Scaling | None) -> Scaling:
         shift, scale = _fit_column(column[~np.isnan(column)], kind)
         if shift is None:
             shift = fallback.shift[r] if fallback else 0.0
-        if scale == 0.0:
+        if scale < _SMALLEST:
             scale = fallback.scale[r] if fallback else 1.0
         shifts.append(shift)
         scales.append(scale)
@@ -93,10 +96,9 @@ def _fit_column(x: Floats64, kind: str) -> tuple[float | None, float]:
     low, high = float(x.min()), float(x.max())
     if low == high:
         return low, 0.0
-    with np.errstate(over="ignore"):
-        if kind == "minmax":
-            return low, high - low
-        if kind == "robust":
-            quarter, half, three = np.quantile(x, [0.25, 0.5, 0.75])
-            return float(half), float(three - quarter) or float(x.std())
-        return float(x.mean()), float(x.std())
+    if kind == "minmax":
+        return low, high - low
+    if kind == "robust":
+        quarter, half, three = np.quantile(x, [0.25, 0.5, 0.75])
+        return float(half), float(three - quarter) or float(x.std())
+    return float(x.mean()), float(x.std())
