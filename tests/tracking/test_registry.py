@@ -48,7 +48,7 @@ def package(tmp_path: Path) -> Path:
 
 def register(registry: Registry, folder: Path, run_id: str, name: str, key: str) -> ModelVersion:
     return registry.register(name, folder, run_id=run_id, key=key, alias="challenger",
-                             tags={"trial": key[-1], TEST_PART_TAG: "abc"})
+                             tags={"trial": key[-1], TEST_PART_TAG: "abc"}, figures={"test_mae": 0.25})
 
 
 def promote(registry: Registry, name: str, version: int) -> ModelVersion:
@@ -59,7 +59,7 @@ def test_registering_makes_a_version_that_holds_the_alias_and_can_be_downloaded(
         registry: Registry, package: Path, run_id: str, tmp_path: Path) -> None:
     version = register(registry, package, run_id, "one", "s:1")
     assert (version.name, version.version, version.aliases, version.run_id) == ("one", 1, ("challenger",), run_id)
-    assert version.tags["trial"] == "1"
+    assert (version.tags["trial"], version.tags["figures"]) == ("1", '{"test_mae": 0.25}')
     assert (registry.download(version, tmp_path / "copy") / "weights.txt").read_text() == "1 2 3"
 
 
@@ -90,6 +90,7 @@ def test_an_upload_cut_off_is_gone_on_with(registry: Registry, package: Path, ru
     client = MlflowClient(database, database)
     models = client.search_logged_models([client.get_run(run_id).info.experiment_id], filter_string="name = 'cut'")
     assert [model.status.value for model in models] == ["READY"]
+    assert [(metric.key, metric.value) for metric in models[0].metrics or []] == [("test_mae", 0.25)]
 
 
 def test_registering_an_old_trial_again_does_not_take_the_alias_from_a_newer_one(

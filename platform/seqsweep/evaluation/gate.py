@@ -29,6 +29,8 @@ class Champion:
     """Shaped as the candidate's; None where it cannot predict this task."""
     train_keys: Keys
     """Hashes of the rows it was trained on."""
+    problem: str = ""
+    """Why it cannot predict, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,9 @@ class _Judge:
             return _Result(False, f"{name}: {champion.name} was trained on {seen} rows ({share:.3g}%) of this test "
                                   "part, so its figure here says nothing; test on rows it has not seen")
         if champion.prediction is None or not self._comparable(champion.prediction):
-            return _Result(False, f"{name}: {champion.name} was made for another task (targets, horizon, quantiles or "
-                                  "classes), so the two cannot be compared; register the candidate as another model")
+            why = champion.problem or "it was made for another task (targets, horizon, quantiles or classes)"
+            return _Result(False, f"{name}: {champion.name} cannot be compared on this test part: {why}; register the "
+                                  "candidate as another model")
         return self._result(name, self._terms(champion.prediction), champion.name)
 
     def _comparable(self, prediction: Predictions) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from urllib.parse import urlsplit
@@ -61,6 +63,20 @@ def answering(uri: str) -> Iterator[None]:
     except Exception as error:
         # The stores let errors of SQLAlchemy, requests and the file system through as they are.
         raise _unavailable(uri, error) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep MLflow's notices about what it does off the user's screen."""
+    logger = logging.getLogger("mlflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _require_listener(uri: str) -> None:

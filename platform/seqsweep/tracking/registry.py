@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import LoggedModel, LoggedModelOutput
+from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
 from mlflow.entities.model_registry import ModelVersion as StoredVersion
 from mlflow.exceptions import MlflowException
 
@@ -83,14 +83,16 @@ class Registry:
         return tuple(sorted(found, key=lambda version: -version.version))
 
     def register(self, name: str, folder: Path, *, run_id: str, key: str, alias: str,
-                 tags: Mapping[str, str]) -> ModelVersion:
+                 tags: Mapping[str, str], figures: Mapping[str, float]) -> ModelVersion:
         """Upload a package as a model of the run, and register it as a new version that gets the alias.
 
-        Doing it again with the same key returns the version there is; a half-done upload is gone on with.
+        `figures` (finite) become metrics of the model, and a tag of the version. Doing it again with the same key
+        returns the version there is; a half-done upload is gone on with.
         A later version that already holds the alias keeps it.
         """
         with self._answering():
-            version = self._with_key(name, key) or self._create_version(name, folder, run_id, {**tags, KEY_TAG: key})
+            version = self._with_key(name, key) or self._create_version(
+                name, folder, run_id, {**tags, KEY_TAG: key}, figures)
             holder = self._holder(name, alias)
             if holder is None or holder < version.version:
                 self._client.set_registered_model_alias(name, alias, str(version.version))
@@ -117,7 +119,7 @@ class Registry:
             if holder != version:
                 previous = [] if holder is None else [*self._previous(name, holder, to), holder]
                 self._tell(name, version, to, previous, promoted_by=by, promoted_at=_now(), reason=why,
-                           figures=json.dumps(dict(figures), sort_keys=True))
+                           figures=_json(figures))
                 self._client.set_registered_model_alias(name, to, str(version))
         return self.resolve(f"{name}/{version}")
 
@@ -187,14 +189,16 @@ class Registry:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def _create_version(self, name: str, folder: Path, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
-        model = self._upload(name, folder, run_id, tags)
+    def _create_version(self, name: str, folder: Path, run_id: str, tags: Mapping[str, str],
+                        figures: Mapping[str, float]) -> ModelVersion:
+        model = self._upload(name, folder, run_id, tags, figures)
         # A source of the form models:/m-... would be looked up at MLflow's global address instead of the client's.
         stored = self._client.create_model_version(name, source=model.artifact_location, run_id=run_id,
-                                                   tags=dict(tags), model_id=model.model_id)
+                                                   tags={**tags, "figures": _json(figures)}, model_id=model.model_id)
         return _version(stored, {})
 
-    def _upload(self, name: str, folder: Path, run_id: str, tags: Mapping[str, str]) -> LoggedModel:
+    def _upload(self, name: str, folder: Path, run_id: str, tags: Mapping[str, str],
+                figures: Mapping[str, float]) -> LoggedModel:
         run = self._client.get_run(run_id)
         experiment = run.info.experiment_id
         same_key = f"tags.`{KEY_TAG}` = '{tags[KEY_TAG]}' AND name = '{name}'"
@@ -206,6 +210,9 @@ class Registry:
             if model.model_id not in {output.model_id for output in linked}:
                 self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
             self._client.log_model_artifacts(model.model_id, str(folder))
+            # The run's own time, so that a point written again is the same point.
+            self._client.log_batch(run_id, [Metric(name, value, run.info.start_time, 0, model_id=model.model_id)
+                                            for name, value in figures.items()])
             model = self._client.finalize_logged_model(model.model_id, "READY")
         return model
 
@@ -252,6 +259,10 @@ def _version(stored: StoredVersion, holders: Mapping[str, str]) -> ModelVersion:
     number = int(stored.version)
     aliases = tuple(sorted(alias for alias, holder in holders.items() if int(holder) == number))
     return ModelVersion(stored.name, number, dict(stored.tags), aliases, stored.run_id or "")
+
+
+def _json(figures: Mapping[str, float]) -> str:
+    return json.dumps(dict(figures), sort_keys=True)
 
 
 def _now() -> str:
