@@ -211,8 +211,9 @@ class _Constants:
         if is_text:
             return Static(None, self.names(name))
         for source, column, (values, bad) in zip(self.sources, columns, read, strict=True):
-            _note(self.problems, "text in number columns", source, _row_numbers(source), bad | (np.abs(values) > _LARGEST),
-                  name, "a finite number is needed", lambda i, column=column: repr(column.iloc[i]))
+            wrong = bad | (np.abs(values) > _LARGEST)
+            _note(self.problems, "text in number columns", source, _row_numbers(source), wrong, name,
+                  "a finite number is needed", lambda i, column=column: repr(column.iloc[i]))
         return Static(self._reduce(name, np.concatenate([values for values, _ in read]), None, True))
 
     def _reduce(self, name: str, x_T: Floats64, names: tuple[str, ...] | None, needed: bool) -> Floats64:
