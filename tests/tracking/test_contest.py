@@ -31,7 +31,8 @@ def test_on_its_own_test_part_it_predicts_as_ever(kind: str, tmp_path: Path) -> 
     found = contest(trained, trained)
     assert found.prediction is not None
     np.testing.assert_allclose(found.prediction, own(trained), rtol=1e-5)
-    np.testing.assert_array_equal(found.train_keys, trained.package.row_keys["train"])
+    keys = trained.package.row_keys
+    np.testing.assert_array_equal(found.seen_keys, np.union1d(keys["train"], keys["val"]))
 
 
 def test_folds_are_each_prepared_their_own_way(tmp_path: Path) -> None:
@@ -57,9 +58,9 @@ def test_a_champion_with_another_context_and_preparation_meets_the_same_windows(
 def test_rows_it_was_trained_on_are_known_by_their_keys(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     long, short = train(tmp_path / "old", "forecasting", forecasting_frame(400)), train(tmp_path, "forecasting")
-    seen = np.intersect1d(contest(long, short).train_keys, short.prepared[0].row_keys["test"])
+    seen = np.intersect1d(contest(long, short).seen_keys, short.prepared[0].row_keys["test"])
     assert seen.size == short.prepared[0].row_keys["test"].size
-    assert not np.intersect1d(contest(short, short).train_keys, short.prepared[0].row_keys["test"]).size
+    assert not np.intersect1d(contest(short, short).seen_keys, short.prepared[0].row_keys["test"]).size
 
 
 @pytest.mark.parametrize(("change", "comparable", "quantiles"), [

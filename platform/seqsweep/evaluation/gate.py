@@ -27,8 +27,8 @@ class Champion:
     """`electricity/3`."""
     prediction: Predictions | None
     """Shaped as the candidate's; None where it cannot predict this task."""
-    train_keys: Keys
-    """Hashes of the rows it was trained on."""
+    seen_keys: Keys
+    """Hashes of the rows it was trained on, or chosen by."""
     problem: str = ""
     """Why it cannot predict, where that is known."""
 
@@ -93,11 +93,11 @@ class _Judge:
         name = "beats_champion"
         if champion is None:
             return _Result(True, f"{name}: there is no {self.promote.to} yet")
-        seen = np.intersect1d(champion.train_keys, self.data.row_keys["test"]).size
+        seen = np.intersect1d(champion.seen_keys, self.data.row_keys["test"]).size
         if seen:
             share = 100 * seen / max(1, len(self.data.row_keys["test"]))
-            return _Result(False, f"{name}: {champion.name} was trained on {seen} rows ({share:.3g}%) of this test "
-                                  "part, so its figure here says nothing; test on rows it has not seen")
+            return _Result(False, f"{name}: {champion.name} was trained or chosen on {seen} rows ({share:.3g}%) of "
+                                  "this test part, so its figure here says nothing; test on rows it has not seen")
         if champion.prediction is None or not self._comparable(champion.prediction):
             why = champion.problem or "it was made for another task (targets, horizon, quantiles or classes)"
             return _Result(False, f"{name}: {champion.name} cannot be compared on this test part: {why}; register the "

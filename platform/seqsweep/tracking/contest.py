@@ -29,13 +29,14 @@ def champion_on(name: str, package: Package, task: TaskConfig, data: DataConfig,
     its columns are not in the data. Windows and rows are matched by their keys. Raises InvalidData where the data
     cannot be read.
     """
-    keys = package.row_keys.get("train", np.zeros(0, dtype=np.uint64))
+    keys = [package.row_keys[part] for part in ("train", "val") if part in package.row_keys]
+    seen = np.unique(np.concatenate(keys)) if keys else np.zeros(0, dtype=np.uint64)
     rows = _rows(package, data)
     try:
         prediction = _predict(package, rows, prepared.parts["test"], device)
     except InvalidData as error:
-        return Champion(name, None, keys, str(error.problems[0]))
-    return Champion(name, _aligned(package, task, prediction, prepared), keys)
+        return Champion(name, None, seen, str(error.problems[0]))
+    return Champion(name, _aligned(package, task, prediction, prepared), seen)
 
 
 def _predict(package: Package, rows: pd.DataFrame, test: Samples, device: str) -> Predictions:

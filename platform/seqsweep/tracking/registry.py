@@ -83,16 +83,16 @@ class Registry:
         return tuple(sorted(found, key=lambda version: -version.version))
 
     def register(self, name: str, folder: Path, *, run_id: str, key: str, alias: str,
-                 tags: Mapping[str, str], figures: Mapping[str, float]) -> ModelVersion:
+                 tags: Mapping[str, str], figures: Mapping[str, float] | None = None) -> ModelVersion:
         """Upload a package as a model of the run, and register it as a new version that gets the alias.
 
-        `figures` (finite) become metrics of the model, and a tag of the version. Doing it again with the same key
-        returns the version there is; a half-done upload is gone on with.
+        `figures` (finite) become metrics of the model. Doing it again with the same key returns the version there
+        is; a half-done upload is gone on with.
         A later version that already holds the alias keeps it.
         """
         with self._answering():
             version = self._with_key(name, key) or self._create_version(
-                name, folder, run_id, {**tags, KEY_TAG: key}, figures)
+                name, folder, run_id, {**tags, KEY_TAG: key}, figures or {})
             holder = self._holder(name, alias)
             if holder is None or holder < version.version:
                 self._client.set_registered_model_alias(name, alias, str(version.version))
@@ -119,7 +119,7 @@ class Registry:
             if holder != version:
                 previous = [] if holder is None else [*self._previous(name, holder, to), holder]
                 self._tell(name, version, to, previous, promoted_by=by, promoted_at=_now(), reason=why,
-                           figures=_json(figures))
+                           figures=json.dumps(dict(figures), sort_keys=True))
                 self._client.set_registered_model_alias(name, to, str(version))
         return self.resolve(f"{name}/{version}")
 
@@ -194,7 +194,7 @@ class Registry:
         model = self._upload(name, folder, run_id, tags, figures)
         # A source of the form models:/m-... would be looked up at MLflow's global address instead of the client's.
         stored = self._client.create_model_version(name, source=model.artifact_location, run_id=run_id,
-                                                   tags={**tags, "figures": _json(figures)}, model_id=model.model_id)
+                                                   tags=dict(tags), model_id=model.model_id)
         return _version(stored, {})
 
     def _upload(self, name: str, folder: Path, run_id: str, tags: Mapping[str, str],
@@ -259,10 +259,6 @@ def _version(stored: StoredVersion, holders: Mapping[str, str]) -> ModelVersion:
     number = int(stored.version)
     aliases = tuple(sorted(alias for alias, holder in holders.items() if int(holder) == number))
     return ModelVersion(stored.name, number, dict(stored.tags), aliases, stored.run_id or "")
-
-
-def _json(figures: Mapping[str, float]) -> str:
-    return json.dumps(dict(figures), sort_keys=True)
 
 
 def _now() -> str:
