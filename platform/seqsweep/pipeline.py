@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from seqsweep import __version__
 from seqsweep.cluster.pool import open_pool, start_ray
 from seqsweep.config.settings import Settings
-from seqsweep.config.sweep import Sweep, fit_config
+from seqsweep.config.sweep import Sweep, fit_config, goal_sign
 from seqsweep.data.batch import Prepared
 from seqsweep.data.prepare import prepare
 from seqsweep.errors import Conflict, Problem, Refused, SearchFailed, SeqsweepError, Unavailable
@@ -30,7 +30,6 @@ from seqsweep.promotion import promote as open_gate
 from seqsweep.promotion import register_winner
 from seqsweep.records import TrialRecord
 from seqsweep.result import SweepResult
-from seqsweep.search.space import goal_sign
 from seqsweep.store.lease import Lease
 from seqsweep.store.records import Store, SweepRecord, SweepState
 from seqsweep.sweep import Progress, Search

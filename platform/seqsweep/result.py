@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from seqsweep.config.settings import Settings
-from seqsweep.config.sweep import Sweep
+from seqsweep.config.sweep import Sweep, goal_sign
 from seqsweep.errors import NotFound
-from seqsweep.promotion import Promotion, promote
 from seqsweep.records import Scalar, TrialRecord, TrialState
-from seqsweep.search.space import goal_sign
-from seqsweep.serving import predict
 from seqsweep.store.records import Store, SweepRecord
+
+if TYPE_CHECKING:
+    from seqsweep.promotion import Promotion
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,14 @@ class SweepResult:
 
     def promote(self, to: str = "champion", margin: float = 0.0, why: str = "") -> Promotion:
         """Open the gate for this sweep's registered version. Raises Refused where it does not pass."""
+        from seqsweep.promotion import promote  # torch and MLflow take seconds, which reading a table need not
+
         return promote(self._registered(), self._settings, to=to, margin=margin, why=why)
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Predict with this sweep's registered version."""
+        from seqsweep.serving import predict
+
         return predict(self._registered(), frame, self._settings)
 
     def status(self) -> dict[str, Any]:

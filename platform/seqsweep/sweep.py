@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from seqsweep.cluster.messages import Advance, Advanced, Failure, Lost
 from seqsweep.cluster.pool import Pool
-from seqsweep.config.sweep import FitConfig, Sweep, fit_config
+from seqsweep.config.sweep import FitConfig, Sweep, fit_config, goal_sign
 from seqsweep.errors import SearchFailed, SeqsweepError
 from seqsweep.records import (
     BREAKDOWNS,
@@ -29,7 +29,6 @@ from seqsweep.records import (
 )
 from seqsweep.search.brain import Brain
 from seqsweep.search.pruning import Pruner
-from seqsweep.search.space import goal_sign
 from seqsweep.store.lease import Lease
 from seqsweep.store.records import Store
 

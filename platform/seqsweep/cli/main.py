@@ -21,7 +21,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard outpu
 
 def main() -> None:
     """Run a verb; errors for the user become one message and an exit code."""
-    from seqsweep.cli import models, sweeps  # noqa: F401 - they register their verbs
+    from seqsweep.cli import sweeps  # noqa: F401, I001 - they register their verbs, in this order
+    from seqsweep.cli import models  # noqa: F401
 
     try:
         app(standalone_mode=True)

@@ -45,19 +45,19 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = Non
     drawn = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for column in columns:
         numeric = any(isinstance(row.get(column), (int, float)) for row in rows)
-        drawn.add_column(column, justify="right" if numeric else "left")
+        drawn.add_column(column, justify="right" if numeric else "left", no_wrap=column != columns[-1])
     for row in rows:
         drawn.add_row(*(escape(cell(row.get(column))) for column in columns))
     return drawn
 
 
-def cell(value: Any) -> str:
-    """A value as text for a table: four significant digits, nothing for what is missing."""
+def cell(value: Any, digits: int = 4) -> str:
+    """A value as text for a table: so many significant digits, nothing for what is missing."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 def _jsonable(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,9 +28,9 @@ def validate(files: Annotated[list[Path], typer.Argument(metavar="SWEEP.yaml..."
     """Check sweep files; every problem of every file is listed with its line and column."""
     from seqsweep.cli.output import out, print_json
     from seqsweep.config.loader import load_sweep
-    from seqsweep.errors import InvalidSweep
+    from seqsweep.errors import InvalidSweep, Problem
 
-    problems, names = [], []
+    problems, names = list[Problem](), list[str]()
     for file in files:
         try:
             names.append(load_sweep(file).name)
@@ -76,7 +76,7 @@ def plan(file: SweepFile, json: Json = False) -> None:
               f"worker{'s' * (found.workers != 1)} (probed in {found.probe_seconds:.0f} s)")
     out.print(f"  trials   {found.trials} of {points}, pruned by {sweep.early_terminate.type}")
     out.print(f"  weights  {found.weights[0]:,} to {found.weights[2]:,}, median {found.weights[1]:,}")
-    out.print(f"  memory   {found.memory_bytes / 2**20:,.0f} MiB for the largest trial and the data, beside PyTorch itself")
+    out.print(f"  memory   {found.memory_bytes / 2**20:,.0f} MiB a worker for the largest trial and the data")
     out.print(f"  epoch    {least:.2f} to {most:.2f} s, median {middle:.2f} s, of {found.train_samples:,} samples")
 
 
@@ -160,8 +160,21 @@ def _show_end(result: SweepResult) -> None:
 def _show_leaderboard(result: SweepResult, top: int = 10) -> None:
     from seqsweep.cli.output import out, table
 
+    metric = result.sweep.metric.name
+    rows = result.leaderboard(top)
+    figures = [name for name in ("name", "kind", f"val_{metric}", f"test_{metric}") if name in rows]
+    varied = [str(name) for name in rows if name not in figures and not str(name).startswith("test_")
+              and rows[name].astype(str).nunique(dropna=True) > 1]
+    shown = [{name: row[name] for name in figures} | {"parameters": _parameters(row, varied)}
+             for row in rows.to_dict("records")]
     out.print(f"\n[bold]{result.headline}[/]")
-    out.print(table(result.leaderboard(top).to_dict("records")))
+    out.print(table(shown))
+
+
+def _parameters(row: dict[Hashable, Any], names: list[str]) -> str:
+    from seqsweep.cli.output import cell
+
+    return ", ".join(f"{name} {cell(row[name], 3)}" for name in names if cell(row[name]))
 
 
 @app.command("list")

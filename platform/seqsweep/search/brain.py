@@ -8,10 +8,10 @@ import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 
-from seqsweep.config.sweep import Sweep
+from seqsweep.config.sweep import Sweep, goal_sign
 from seqsweep.errors import Conflict, Problem
 from seqsweep.records import Outcome, Reason, Report, Scalar, Trial, TrialRecord, TrialState
-from seqsweep.search.space import Params, Space, cells, goal_sign, identity
+from seqsweep.search.space import Params, Space, cells, identity
 from seqsweep.search.study import Known, Proposals
 
 _DRAWS = 4

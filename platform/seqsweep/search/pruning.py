@@ -8,9 +8,9 @@ import zlib
 from collections.abc import Mapping, Sequence
 
 from seqsweep.config.space import ParameterConfig
-from seqsweep.config.sweep import Sweep
+from seqsweep.config.sweep import Sweep, goal_sign
 from seqsweep.config.training import TrainingConfig
-from seqsweep.search.space import choices, goal_sign
+from seqsweep.search.space import choices
 
 Curve = Sequence[float]
 """The best value of the metric so far, by epoch: `curve[0]` belongs to epoch 1."""

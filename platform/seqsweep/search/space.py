@@ -15,7 +15,6 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.space import ParameterConfig, Parameters
 from seqsweep.config.sweep import Sweep
-from seqsweep.config.tasks import METRICS
 from seqsweep.config.training import TrainingConfig
 from seqsweep.errors import InvalidSweep, Problem
 from seqsweep.records import Scalar
@@ -144,12 +143,6 @@ def cells(sweep: Sweep) -> tuple[Space, ...]:
             found = [cell | extra for cell in found for extra in
                      ([{name: option} for option in options] if holds(parameter, _known(parameters, cell)) else [{}])]
     return tuple(Space(parameters, cell, tuple(sweep.parameters)) for cell in found)
-
-
-def goal_sign(sweep: Sweep) -> int:
-    """+1 where the metric is minimised, -1 where it is maximised."""
-    goal = sweep.metric.goal or METRICS[sweep.task.type][sweep.metric.name]
-    return 1 if goal == "minimize" else -1
 
 
 def size(sweep: Sweep) -> int | None:

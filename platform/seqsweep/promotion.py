@@ -1,0 +1,154 @@
+"""From a winner to a champion: registration, and the gate on the candidate's own test part."""
+
+from __future__ import annotations
+
+import getpass
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from seqsweep.config.settings import Settings
+from seqsweep.config.sweep import PromoteConfig, Sweep, fit_config
+from seqsweep.data.batch import Prepared
+from seqsweep.data.prepare import prepare
+from seqsweep.data.sources import read_sources
+from seqsweep.errors import Conflict, InvalidData, NotFound, Problem, Refused
+from seqsweep.evaluation.baselines import baselines
+from seqsweep.evaluation.gate import Champion, decide
+from seqsweep.records import TrialRecord
+from seqsweep.serving import fetch
+from seqsweep.store.records import Store, SweepRecord
+from seqsweep.tracking.contest import champion_on
+from seqsweep.tracking.package import build_package
+from seqsweep.tracking.packaged import Package
+from seqsweep.tracking.registry import ModelVersion, Registry
+from seqsweep.tracking.runs import find_run
+from seqsweep.training.predict import predict
+
+Requirement = Literal["beats_champion", "beats_baseline"]
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What the gate said of a candidate that passed."""
+
+    candidate: str
+    alias: str
+    reasons: tuple[str, ...]
+    figures: Mapping[str, float]
+    test_uses: int
+    """How often this test part has been used to judge a model, this time included."""
+
+    def summary(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+def register_winner(record: SweepRecord, sweep: Sweep, winner: TrialRecord, weights: bytes,
+                    data: tuple[Prepared, ...], evaluation: Mapping[str, Any], settings: Settings) -> ModelVersion:
+    """Package the winner and register it once; registering again returns the version there is.
+
+    `evaluation` is the stored result of the evaluate stage. Raises Unavailable where MLflow does not answer.
+    """
+    if sweep.registration is None or winner.outcome is None or winner.outcome.value is None:
+        raise ValueError("only a trial with a value is registered, and only where the sweep says so")
+    run = find_run(settings.tracking_uri, record)
+    if run is None:
+        raise NotFound(f"sweep {sweep.name} has no run in MLflow yet; `seqsweep project {sweep.name}` brings it")
+    figures = {f"val_{sweep.metric.name}": winner.outcome.value} | {
+        f"test_{name}": value for name, value in _winner_row(evaluation).items()}
+    package = Package.of(sweep=sweep.name, trial=winner.number,
+                         fit=fit_config(sweep, winner.trial.params, winner.trial.seed), data=sweep.data,
+                         prepare=sweep.prepare, prepared=data, weights=weights, figures=figures)
+    tags = {"sweep": sweep.name, "trial": str(winner.number), "data_hash": package.data_hash}
+    with tempfile.TemporaryDirectory(prefix="seqsweep-") as folder:
+        built = build_package(Path(folder) / "model", package, _example(sweep, package))
+        return Registry(settings.tracking_uri).register(
+            sweep.registration.model or sweep.name, built, run_id=run, key=f"{record.uid}/{winner.number}",
+            alias=sweep.registration.alias, tags={f"seqsweep.{name}": value for name, value in tags.items()},
+            figures=package.facts.figures)
+
+
+def promote(reference: str, settings: Settings, *, to: str = "champion", margin: float = 0.0,
+            require: tuple[Requirement, ...] = ("beats_champion", "beats_baseline"), why: str = "",
+            data: tuple[Prepared, ...] | None = None) -> Promotion:
+    """Score candidate, champion and baselines on the candidate's test part; give it the alias if it passes.
+
+    `reference`: `electricity@challenger`, `electricity/3`, or `electricity` for its challenger. `data`: the candidate's
+    prepared data, where they are at hand. Raises Refused, and changes nothing, where it does not pass; Conflict where
+    the data have changed since.
+    """
+    if not set(reference) & set("@/"):
+        reference += "@challenger"
+    version, package = fetch(reference, settings)
+    if to in version.aliases:
+        raise Conflict(f"{version} is already {to}; nothing to do")
+    sweep = _sweep_of(package, settings)
+    data = data or prepare(sweep)
+    _check_same(package, data, version)
+    candidate = predict(package.facts.fit, package.weights, data, "test")
+    with Store.open(settings.store) as store:
+        uses = store.touch_test(data[0].info.data_hash, sweep.name, str(version))
+    champion = _champion(version.name, to, data[0], sweep, settings)
+    verdict = decide(PromoteConfig(to=to, require=require, margin=margin), package.facts.fit, data[0], candidate,
+                     baselines(package.facts.fit.task, data[0], "test"), champion)
+    reasons = (*verdict.reasons, f"this test part has been used {uses} time{'s' * (uses != 1)}")
+    if not verdict.passed:
+        raise Refused(*(Problem(f"{version} is not promoted", reason) for reason in reasons))
+    Registry(settings.tracking_uri).promote(version.name, version.version, to, by=getpass.getuser(),
+                                            why=why or "; ".join(verdict.reasons), figures=verdict.figures)
+    return Promotion(str(version), to, reasons, verdict.figures, uses)
+
+
+def _winner_row(evaluation: Mapping[str, Any]) -> Mapping[str, float]:
+    """Test figures of the winner among the rows of the evaluate stage."""
+    rows = [row["test"] for row in evaluation.get("rows", ()) if row["kind"] == "winner"]
+    return rows[0] if rows else {}
+
+
+def _example(sweep: Sweep, package: Package) -> pd.DataFrame | None:
+    """The first rows of the training file that a prediction needs; None where they cannot be shown as they are."""
+    task = sweep.task
+    source = read_sources(sweep.data)[0]
+    if source.frame.attrs.get("sequences") or (task.type == "classification" and not sweep.data.series):
+        return None
+    frame = source.frame[[name for name in package.columns if name in source.frame]]
+    if sweep.data.series:
+        frame = frame[frame[sweep.data.series] == frame[sweep.data.series].iloc[0]]
+    if task.type == "forecasting":
+        lead = max(sweep.prepare.lags, default=0)
+        frame = frame.head(task.context + lead + (task.horizon if task.known else 0))
+    try:
+        package.predict(frame)
+    except InvalidData:
+        return None  # the first rows have a gap that only training may have
+    return frame
+
+
+def _sweep_of(package: Package, settings: Settings) -> Sweep:
+    name = package.facts.sweep
+    try:
+        with Store.open(settings.store) as store:
+            return Sweep.model_validate_json(store.sweep(name).spec)
+    except NotFound as error:
+        raise NotFound(Problem(name, "the candidate's sweep is not in this store, so its test part is not known",
+                               "promote where the sweep was run, with the same SEQSWEEP_STORE")) from error
+
+
+def _check_same(package: Package, data: tuple[Prepared, ...], version: ModelVersion) -> None:
+    if package.data_hash != data[0].info.data_hash:
+        raise Conflict(Problem(str(version), "the data have changed since it was trained, so its test part is gone",
+                               "submit the sweep again under another name, and promote its winner"))
+
+
+def _champion(name: str, alias: str, data: Prepared, sweep: Sweep, settings: Settings) -> Champion | None:
+    """The version to beat, with its predictions for the same test samples, prepared in its own way."""
+    holder = Registry(settings.tracking_uri).holder(name, alias)
+    if holder is None:
+        return None
+    _, package = fetch(f"{name}/{holder.version}", settings)
+    return champion_on(str(holder), package, sweep.task, sweep.data, data)
