@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 
 from seqsweep.errors import Conflict, NotFound, Unavailable
 from seqsweep.tracking.client import masked
-from seqsweep.tracking.registry import TEST_PART_TAG, ModelVersion, Registry
+from seqsweep.tracking.registry import ModelVersion, Registry
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def package(tmp_path: Path) -> Path:
 
 def register(registry: Registry, folder: Path, run_id: str, name: str, key: str) -> ModelVersion:
     return registry.register(name, folder, run_id=run_id, key=key, alias="challenger",
-                             tags={"trial": key[-1], TEST_PART_TAG: "abc"}, figures={"test_mae": 0.25})
+                             tags={"trial": key[-1]}, figures={"test_mae": 0.25})
 
 
 def promote(registry: Registry, name: str, version: int) -> ModelVersion:
@@ -172,13 +172,6 @@ def test_a_crash_before_the_alias_changes_no_champion(registry: Registry, packag
     assert registry.rollback("crash", "champion", by="ada", why="drift").version == 1
     with pytest.raises(Conflict):
         registry.rollback("crash", "champion", by="ada", why="drift")
-
-
-def test_uses_of_a_test_part_are_counted_over_versions(registry: Registry, package: Path, run_id: str) -> None:
-    assert registry.test_uses("uses", "abc") == 0
-    versions = [register(registry, package, run_id, "uses", key) for key in ("u:1", "u:2")]
-    assert [registry.count_test_use(version) for version in (versions[0], versions[1], versions[0])] == [1, 2, 3]
-    assert registry.test_uses("uses", "another") == 0
 
 
 def test_a_dead_server_is_told_quickly_and_without_the_password() -> None:

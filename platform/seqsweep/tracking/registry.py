@@ -23,10 +23,6 @@ from seqsweep.tracking.client import answering, connect
 
 KEY_TAG = "seqsweep.key"
 """Tag of a version: which trial of which sweep it is; one version per key."""
-TEST_PART_TAG = "seqsweep.test_part"
-"""Tag of a version: identity of the test part it was scored on."""
-TEST_USES_TAG = "seqsweep.test_uses"
-"""Tag of a version: how often it was scored on its test part."""
 _REMEMBERED = 50
 _NO_SUCH = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
@@ -142,22 +138,6 @@ class Registry:
                        restored_reason=why)
             self._client.set_registered_model_alias(name, to, str(restored))
         return self.resolve(f"{name}/{restored}")
-
-    def test_uses(self, name: str, test_part: str) -> int:
-        """How often versions of this model were scored on that test part."""
-        try:
-            versions = self.versions(name)
-        except NotFound:
-            return 0
-        return sum(int(version.tags.get(TEST_USES_TAG, "0")) for version in versions
-                   if version.tags.get(TEST_PART_TAG) == test_part)
-
-    def count_test_use(self, version: ModelVersion) -> int:
-        """Note that a version was scored on its test part once more; returns the uses of that part by all versions."""
-        with self._answering():
-            uses = int(self._tags(version.name, version.version).get(TEST_USES_TAG, "0")) + 1
-            self._client.set_model_version_tag(version.name, str(version.version), TEST_USES_TAG, str(uses))
-        return self.test_uses(version.name, version.tags.get(TEST_PART_TAG, ""))
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
