@@ -78,15 +78,13 @@ def promote(reference: str, settings: Settings, *, to: str = "champion", margin:
             data: tuple[Prepared, ...] | None = None) -> Promotion:
     """Score candidate, champion and baselines on the candidate's test part; give it the alias if it passes.
 
-    `reference`: `electricity@challenger`, `electricity/3`, or `electricity` for its challenger. `data`: the candidate's
-    prepared data, where they are at hand. Raises Refused, and changes nothing, where it does not pass; Conflict where
-    the data have changed since.
+    `reference`: `electricity@challenger`, `electricity/3`, or `electricity` for its newest version. `data`: the
+    candidate's prepared data, where they are at hand. A version that holds the alias already keeps it unasked. Raises
+    Refused, and changes nothing, where it does not pass; Conflict where the data have changed since.
     """
-    if not set(reference) & set("@/"):
-        reference += "@challenger"
     version, package = fetch(reference, settings)
     if to in version.aliases:
-        raise Conflict(f"{version} is already {to}; nothing to do")
+        return Promotion(str(version), to, (f"it is {to} already",), {}, 0)
     sweep = _sweep_of(package, settings)
     data = data or prepare(sweep)
     _check_same(package, data, version)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from seqsweep.config.settings import Settings
 from seqsweep.config.sweep import Sweep, goal_sign
+from seqsweep.config.tasks import METRICS
 from seqsweep.errors import NotFound
 from seqsweep.records import Scalar, TrialRecord, TrialState
 from seqsweep.store.records import Store, SweepRecord
@@ -106,6 +107,12 @@ class SweepResult:
                   for record in self._ranked()[:top]]
         at = next((index + 1 for index, row in enumerate(rows) if row["kind"] == "winner"), 0)
         return pd.DataFrame(rows[:at] + [row for row in others if row["name"] not in shown] + rows[at:])
+
+    def leaderboard_figures(self) -> list[str]:
+        """The leaderboard's columns that a terminal has room for: the sweep's metric, and the task's others."""
+        metric = self.sweep.metric.name
+        others = [name for name in METRICS[self.sweep.task.type] if name not in (metric, "loss")]
+        return ["name", "kind", f"val_{metric}", f"test_{metric}", *(f"test_{name}" for name in others[:3])]
 
     def promote(self, to: str = "champion", margin: float = 0.0, why: str = "") -> Promotion:
         """Open the gate for this sweep's registered version. Raises Refused where it does not pass."""

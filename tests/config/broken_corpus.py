@@ -197,6 +197,7 @@ HAND = {
     # schedule, budget, registry
     "pruning after the end": Broken(P("epochs: {value: 5}, num_layers: {min: 1, max: 2}", "early_terminate: {min_epochs: 6}\n"),
                                     "6}", "none has more than 5", "at most 5"),
+    "pruning after the default end": Broken(small("early_terminate: {min_epochs: 31}\n"), "31", "none has more than 30"),
     "eta of a median": Broken(small("early_terminate: {type: median, eta: 4}\n"), "eta", "no meaning for median"),
     "min_trials of asha": Broken(small("early_terminate: {min_trials: 9}\n"), "min_trials", "no meaning for asha"),
     "duration without unit": Broken(small("budget: {max_time: 30x}\n"), "30x", "cannot be", "30m"),

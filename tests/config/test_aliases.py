@@ -73,8 +73,8 @@ def test_an_alias_beside_its_real_key_is_an_error(alias: Alias) -> None:
     tree = _put(_put(_clear(alias), _real(alias), value), _written(alias), value)
     with pytest.raises(InvalidSweep) as caught:
         load_sweep(tree)
-    assert any(alias.name in problem.what and "both are given" in problem.what and str(alias.target[-1]) in problem.right
-               for problem in caught.value.problems), str(caught.value)
+    assert any(alias.name in problem.what and "both are given" in problem.what
+               and str(alias.target[-1]) in problem.right for problem in caught.value.problems), str(caught.value)
 
 
 def test_two_aliases_of_one_key_are_an_error_with_both_places() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import importlib
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def _configs() -> list[type[Config]]:
     return [config for config in Config.__subclasses__() if config.__module__.startswith("seqsweep.config.")]
 
 
+@functools.cache
 def _read_names() -> set[str]:
     names: set[str] = set()
     for path in PACKAGE.rglob("*.py"):
@@ -38,11 +40,10 @@ def _read_names() -> set[str]:
     return names
 
 
-READ = _read_names()
 FIELDS = [f"{config.__name__}.{field}" for config in _configs() for field in config.model_fields]
 FIELDS += [f"Settings.{field.name}" for field in dataclasses.fields(Settings)]
 
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_the_field_is_read(field: str) -> None:
-    assert field in IN_CONFIG or field.partition(".")[2] in READ, f"nothing reads {field}"
+    assert field in IN_CONFIG or field.partition(".")[2] in _read_names(), f"nothing reads {field}"

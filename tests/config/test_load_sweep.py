@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,19 @@ def test_shipped_pipelines_are_found_by_name_and_by_a_path_that_does_not_exist(
     assert load_sweep(name) == here == load_sweep(f"pipelines/{name}.yaml") == load_sweep(Path(f"{name}.yaml"))
     (tmp_path / f"{name}.yaml").write_text(small())
     assert load_sweep(f"{name}.yaml").name == "load", "a file that exists goes first"
+
+
+def test_an_installed_package_finds_the_yaml_inside_itself(tmp_path: Path) -> None:
+    package = tmp_path / "site" / "seqsweep"
+    shutil.copytree(ROOT / "platform" / "seqsweep" / "config", package / "config")
+    for name in ("__init__.py", "errors.py"):
+        shutil.copy(ROOT / "platform" / "seqsweep" / name, package / name)
+    for folder in ("pipelines", "search_spaces"):
+        shutil.copytree(ROOT / folder, package / folder)
+    program = "import sys; from seqsweep.config.loader import *; print(find_sweep(sys.argv[1])); load_sweep(sys.argv[1])"
+    found = subprocess.run([sys.executable, "-c", program, "electricity"], cwd=tmp_path, check=True, text=True,
+                           capture_output=True, env={"PYTHONPATH": str(tmp_path / "site")})
+    assert found.stdout.strip() == str(package / "pipelines" / "electricity.yaml")
 
 
 def test_a_search_space_of_the_working_folder_goes_before_a_shipped_one(

@@ -36,7 +36,7 @@ def predict(model: Annotated[str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]
 
 @app.command()
 def promote(model: Annotated[str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", show_default=False,
-                                                 help="The candidate; without alias or version: @challenger.")],
+                                                 help="The candidate; without alias or version: the newest.")],
             to: Annotated[str, typer.Option(help="Alias to give.")] = "champion",
             margin: Annotated[float, typer.Option(min=-1.0, max=1.0, help="How much better, as a share; below 0 "
                                                   "lets a slightly worse one pass.")] = 0.0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -158,23 +158,16 @@ def _show_end(result: SweepResult) -> None:
 
 
 def _show_leaderboard(result: SweepResult, top: int = 10) -> None:
-    from seqsweep.cli.output import out, table
+    from seqsweep.cli.output import cell, out, table
 
-    metric = result.sweep.metric.name
-    rows = result.leaderboard(top)
-    figures = [name for name in ("name", "kind", f"val_{metric}", f"test_{metric}") if name in rows]
-    varied = [str(name) for name in rows if name not in figures and not str(name).startswith("test_")
-              and rows[name].astype(str).nunique(dropna=True) > 1]
-    shown = [{name: row[name] for name in figures} | {"parameters": _parameters(row, varied)}
-             for row in rows.to_dict("records")]
+    rows = result.leaderboard(top).to_dict("records")
+    figures = [name for name in result.leaderboard_figures() if any(name in row for row in rows)]
     out.print(f"\n[bold]{result.headline}[/]")
-    out.print(table(shown))
-
-
-def _parameters(row: dict[Hashable, Any], names: list[str]) -> str:
-    from seqsweep.cli.output import cell
-
-    return ", ".join(f"{name} {cell(row[name], 3)}" for name in names if cell(row[name]))
+    out.print(table(rows, figures))
+    for row in rows:
+        if row["kind"] == "winner":
+            chosen = {name: value for name, value in row.items() if name in result.sweep.parameters}
+            out.print(f"{row['name']}: " + ", ".join(f"{k} {cell(v, 3)}" for k, v in chosen.items() if cell(v)))
 
 
 @app.command("list")

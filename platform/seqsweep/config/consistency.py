@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from seqsweep.config.document import KeyPath
+from seqsweep.config.fields import default
 from seqsweep.config.problems import suggestion
 from seqsweep.config.structure import Draft
 from seqsweep.config.sweep import PromoteConfig
@@ -163,13 +164,14 @@ def _check_prepare(draft: Draft) -> None:
 def _check_pruner(draft: Draft) -> None:
     pruner, epochs = draft.sweep.early_terminate, draft.sweep.parameters.get("epochs")
     for key, other in (("eta", "median"), ("min_trials", "asha"), ("min_trials", "hyperband")):
-        default = type(pruner).model_fields[key].default
-        if pruner.type == other and getattr(pruner, key) != default:
+        usual = type(pruner).model_fields[key].default
+        if pruner.type == other and getattr(pruner, key) != usual:
             draft.refuse(("early_terminate", key), f"{key} has no meaning for {other}",
                          "remove it, or another type", key=True)
-    if pruner.type == "none" or epochs is None:
+    if pruner.type == "none" or not draft.sound("parameters", "parameters.epochs"):
         return
-    numbers = [value for value in (epochs.value, epochs.max, *(epochs.values or ())) if isinstance(value, int)]
+    written = (epochs.value, epochs.max, *(epochs.values or ())) if epochs else (default("epochs"),)
+    numbers = [value for value in written if isinstance(value, int)]
     if numbers and pruner.min_epochs > max(numbers):
         draft.refuse(("early_terminate", "min_epochs"),
                      f"no trial is pruned before epoch {pruner.min_epochs}, and none has more than {max(numbers)}",
