@@ -117,7 +117,8 @@ def test_an_installed_package_finds_the_yaml_inside_itself(tmp_path: Path) -> No
         shutil.copy(ROOT / "platform" / "seqsweep" / name, package / name)
     for folder in ("pipelines", "search_spaces"):
         shutil.copytree(ROOT / folder, package / folder)
-    program = "import sys; from seqsweep.config.loader import *; print(find_sweep(sys.argv[1])); load_sweep(sys.argv[1])"
+    program = ("from sys import argv; from seqsweep.config.loader import find_sweep, load_sweep;"
+               "load_sweep(argv[1]); print(find_sweep(argv[1]))")
     found = subprocess.run([sys.executable, "-c", program, "electricity"], cwd=tmp_path, check=True, text=True,
                            capture_output=True, env={"PYTHONPATH": str(tmp_path / "site")})
     assert found.stdout.strip() == str(package / "pipelines" / "electricity.yaml")

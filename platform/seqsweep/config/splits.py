@@ -7,6 +7,8 @@ from seqsweep.config.structure import Draft
 from seqsweep.config.sweep import DataConfig, SplitConfig
 from seqsweep.config.tasks import ForecastingConfig
 
+_USUAL = Extent(share=0.1)
+"""What a part is where nothing is said of it."""
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "D": 86400, "W": 7 * 86400}
 
 
@@ -23,89 +25,88 @@ def check_split(draft: Draft) -> None:
     if not draft.sound("split", "task", "data"):
         return
     split, data = filled_split(draft), draft.sweep.data
-    _check_kind(draft, split)
+    is_forecast = isinstance(draft.sweep.task, ForecastingConfig)
+    # Of parts that are given in part, the rest is drawn: in time for forecasts, else by a hash.
+    by_time = split.by == "time" or (split.by == "given" and is_forecast)
+    _check_kind(draft, split, by_time, is_forecast)
     _check_key(draft, split, data)
-    _check_files(draft, split, data)
     for part in ("val", "test"):
         extent = getattr(split, part)
-        if extent is not None and getattr(data, part) is None:
-            _check_extent(draft, part, extent, split, data)
-    _check_left(draft, split)
-    if split.folds > 1 and split.by == "given":
-        draft.refuse(("split", "folds"), "folds cannot be made of parts that are given", "folds: 1, or another by")
+        if extent is None:
+            continue
+        if getattr(data, part) is not None:
+            draft.refuse(("split", part), f"data.{part} is the {part} part already", f"data.{part} or split.{part}",
+                         key=True)
+        else:
+            _check_extent(draft, part, extent, by_time)
+    _check_folds(draft, split, data, by_time)
+    _check_left(draft, split, data, by_time)
 
 
-def _check_kind(draft: Draft, split: SplitConfig) -> None:
-    forecasting = isinstance(draft.sweep.task, ForecastingConfig)
-    if forecasting and split.by == "random":
-        draft.refuse(("split", "by"), "random windows of a series overlap, so that the validation part would be known",
-                     "by: time, or by: group with the series as key")
-    elif not forecasting and split.by == "time":
+def _check_kind(draft: Draft, split: SplitConfig, by_time: bool, is_forecast: bool) -> None:
+    if is_forecast and split.by == "random" and draft.sweep.data.series is None:
+        draft.refuse(("split", "by"), "random draws whole series, so that no window lies in two parts, and here is one",
+                     "by: time; or data.series where there are several")
+    elif not is_forecast and split.by == "time":
         draft.refuse(("split", "by"), "time cuts off the end of each series, and a sequence is classified whole",
                      "by: random, group or given")
-    if not forecasting and split.stride is not None:
+    if not is_forecast and split.stride is not None:
         draft.refuse(("split", "stride"), "stride is the distance of forecast origins", "remove it", key=True)
-    if split.by != "time" and split.embargo != "auto":
+    if not by_time and split.embargo != "auto":
         draft.refuse(("split", "embargo"), f"embargo has no meaning with by: {split.by}", "by: time, or no embargo",
                      key=True)
 
 
 def _check_key(draft: Draft, split: SplitConfig, data: DataConfig) -> None:
-    if split.by == "group" and split.key is None:
+    if split.by == "group" and split.key is None and data.series is None:
         draft.refuse(("split",), "by: group needs a key", "key: the column that names the group", key=True)
-    elif split.by == "given" and split.key is None and (data.val is None or data.test is None):
-        missing = [f"data.{part}" for part in ("val", "test") if getattr(data, part) is None]
-        draft.refuse(("split",), f"by: given needs to know the parts, and {' and '.join(missing)} "
-                                 f"{'is' if len(missing) == 1 else 'are'} missing",
+    elif split.by == "given" and split.key is None and data.val is None and data.test is None:
+        draft.refuse(("split",), "by: given needs to know the parts, and nothing tells them",
                      "key: a column that holds train, val and test; or data.val and data.test", key=True)
     elif split.by in ("time", "random") and split.key is not None:
         draft.refuse(("split", "key"), f"key has no meaning with by: {split.by}", "by: group or given, or no key",
                      key=True)
 
 
-def _check_files(draft: Draft, split: SplitConfig, data: DataConfig) -> None:
-    """A part comes from one place: a file of its own, a key, or the split."""
-    for part in ("val", "test"):
-        own_file, own_size = getattr(data, part) is not None, getattr(split, part) is not None
-        if own_file and own_size:
-            draft.refuse(("split", part), f"data.{part} is the {part} part already", f"data.{part} or split.{part}",
-                         key=True)
-        elif own_file and split.by == "given" and split.key is not None:
-            draft.refuse(("data", part), f"the column {split.key} already says which rows are the {part} part",
-                         f"split.key or data.{part}", key=True)
-        elif own_size and split.by == "given":
-            draft.refuse(("split", part), f"by: given takes the {part} part as it is given", f"remove split.{part}",
-                         key=True)
-        if own_file and part == "val" and split.folds > 1:
-            draft.refuse(("split", "folds"), "folds make the validation parts, and data.val is one already",
-                         "folds: 1, or no data.val")
-
-
-def _check_extent(draft: Draft, part: str, extent: Extent, split: SplitConfig, data: DataConfig) -> None:
-    path = ("split", part)
-    if extent.share is None and split.by in ("random", "group"):
-        draft.refuse(path, f"{part} cannot be {extent} with by: {split.by}, where each {_unit(split)} has its place by "
-                           "a hash", "a share such as 10%")
-    elif extent.seconds is not None and data.time is None and data.freq is None:
-        draft.refuse(path, f"{part} is {extent}, and the rows have no times", "data.time or data.freq; or 480, or 10%")
+def _check_extent(draft: Draft, part: str, extent: Extent, by_time: bool) -> None:
+    path, data, task = ("split", part), draft.sweep.data, draft.sweep.task
+    if extent.share is None and not by_time:
+        draft.refuse(path, f"{part} cannot be {extent}: a hash tells each row's or group's part, whatever their number",
+                     "a share such as 10%")
+    elif extent.seconds is not None and data.time is None and (data.freq is None or data.start is None):
+        draft.refuse(path, f"{part} is {extent}, and the rows have no times",
+                     "data.time, or data.freq and data.start; or a number of rows (480), or a share (10%)")
     elif extent.seconds is not None and (step := _step(data)) and extent.seconds < step:
         draft.refuse(path, f"{part} is {extent}, and one step takes {data.freq}", "a longer time")
-    elif extent.rows is not None and isinstance(draft.sweep.task, ForecastingConfig) \
-            and extent.rows < draft.sweep.task.horizon:
-        draft.refuse(path, f"{part} is {extent} steps, and one forecast takes {draft.sweep.task.horizon}",
-                     f"at least task.horizon, {draft.sweep.task.horizon}")
+    elif extent.rows is not None and isinstance(task, ForecastingConfig) and extent.rows < task.horizon:
+        draft.refuse(path, f"{part} is {extent} steps, and one forecast takes {task.horizon}",
+                     f"at least task.horizon, {task.horizon}")
 
 
-def _check_left(draft: Draft, split: SplitConfig) -> None:
-    """Shares must leave something to learn from."""
-    shares = [extent.share for extent in (split.val, split.test) if extent is not None and extent.share is not None]
-    if sum(shares) >= 1:
-        draft.refuse(("split", "test"), f"val and test together are {100 * sum(shares):.12g}%, and nothing is left to "
-                                        "learn from", "less than 100% together")
+def _check_folds(draft: Draft, split: SplitConfig, data: DataConfig, by_time: bool) -> None:
+    if split.folds == 1:
+        return
+    if split.by == "given":
+        draft.refuse(("split", "folds"), "folds cannot be made of parts that are given", "folds: 1, or another by")
+    elif data.val is not None:
+        draft.refuse(("split", "folds"), "folds make the validation parts, and data.val is one already",
+                     "folds: 1, or no data.val")
+    elif split.val is not None and not by_time:
+        draft.refuse(("split", "val"), f"each of the {split.folds} folds is a validation part", "no split.val",
+                     key=True)
 
 
-def _unit(split: SplitConfig) -> str:
-    return "group" if split.by == "group" else "row"
+def _check_left(draft: Draft, split: SplitConfig, data: DataConfig, by_time: bool) -> None:
+    """Shares must leave something to learn from; in time, each fold takes a validation part of its own."""
+    if split.by == "given" or (split.folds > 1 and not by_time):
+        return
+    sizes = {part: getattr(split, part) or _USUAL for part in ("val", "test") if getattr(data, part) is None}
+    shares = {part: size.share or 0.0 for part, size in sizes.items()}
+    total = shares.get("val", 0.0) * split.folds + shares.get("test", 0.0)
+    if total >= 1:
+        folds = f" of {split.folds} folds" if split.folds > 1 else ""
+        draft.refuse(("split",), f"val{folds} and test together are {100 * total:.12g}%, and nothing is left to learn "
+                                 "from", "less than 100% together", key=True)
 
 
 def _step(data: DataConfig) -> float | None:
