@@ -160,7 +160,7 @@ def _show_end(result: SweepResult) -> None:
 def _show_leaderboard(result: SweepResult, top: int = 10) -> None:
     from seqsweep.cli.output import cell, out, table
 
-    rows = result.leaderboard(top).to_dict("records")
+    rows = [{str(name): value for name, value in row.items()} for row in result.leaderboard(top).to_dict("records")]
     figures = [name for name in result.leaderboard_figures() if any(name in row for row in rows)]
     out.print(f"\n[bold]{result.headline}[/]")
     out.print(table(rows, figures))

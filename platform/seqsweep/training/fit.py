@@ -26,7 +26,7 @@ class Fit:
 
     def __init__(self, config: FitConfig, data: tuple[Prepared, ...], device: str = "cpu") -> None:
         self.config, self.data_hashes = config, [fold.info.data_hash for fold in data]
-        self.folds = [Fold(config, fold, number, torch.device(device)) for number, fold in enumerate(data)]
+        self.folds = [Fold(config, fold, number, _whole(device)) for number, fold in enumerate(data)]
         self.epoch = 0
         self.done: Reason | None = None
         self.best: tuple[int, float] | None = None
@@ -125,3 +125,9 @@ class Fit:
     @staticmethod
     def _by_fold(folds: list[dict[str, Any]]) -> dict[str, Any]:
         return {f"{number}/{name}": array for number, arrays in enumerate(folds) for name, array in arrays.items()}
+
+
+def _whole(device: str) -> torch.device:
+    """Return the device with its index."""
+    named = torch.device(device)
+    return torch.device("cuda", torch.cuda.current_device()) if named.type == "cuda" and named.index is None else named

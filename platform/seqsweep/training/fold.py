@@ -13,7 +13,7 @@ from seqsweep.config.sweep import FitConfig
 from seqsweep.config.tasks import ForecastingConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.errors import InvalidData, Problem
-from seqsweep.tasks.batch import Arrays
+from seqsweep.tasks.batch import Arrays, Batch
 from seqsweep.tasks.classification import Classifier
 from seqsweep.tasks.forecasting import Forecaster
 from seqsweep.tasks.learner import Learner
@@ -60,38 +60,38 @@ class Fold:
     def train(self, epoch: int, factor: float) -> dict[str, float]:
         """Take one pass over the training part and return its figures; a train_loss of nan or inf ended it."""
         self.learner.train()
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else ()):
+        on_gpu = self.device.type == "cuda"
+        with torch.random.fork_rng(devices=[self.device] if on_gpu else ()):
             seed = _mix(self.config.seed, epoch, self.number)
             torch.default_generator.manual_seed(seed)
-            if self.device.type == "cuda":
-                torch.cuda.manual_seed(seed)
-            return self._steps(epoch, factor)
+            if on_gpu:
+                torch.cuda.default_generators[self.device.index].manual_seed(seed)
+            return self._pass(epoch, factor)
 
-    def _steps(self, epoch: int, factor: float) -> dict[str, float]:
+    def _pass(self, epoch: int, factor: float) -> dict[str, float]:
         """Figures stay on the device until the epoch's end; a CPU has nothing to wait for and looks at each step."""
         rng = np.random.default_rng([self.config.seed, epoch, self.number])
-        steps, training = self.train_loader.steps, self.config.training
-        losses: list[Tensor] = []
-        norms: list[Tensor] = []
-        weights: list[Tensor | float] = []
-        group, first = self.optimizer.param_groups[0], (epoch - 1) * steps
-        for step, batch in enumerate(self.train_loader.shuffled(rng), start=first):
-            with torch.autocast("cuda", torch.bfloat16, enabled=self.mixed):
-                output = self.learner(batch)
-            loss, weight = self.learner.loss(output.float(), batch)
-            torch.autograd.backward(loss)
-            norm = clip([p.grad for p in self.parameters if p.grad is not None], training.clip_norm)
-            loss = loss.detach()
-            losses.append(loss)
-            norms.append(norm)
-            weights.append(weight)
+        steps, rate = self.train_loader.steps, 0.0
+        figures: list[tuple[Tensor, Tensor | float, Tensor]] = []
+        for number, batch in enumerate(self.train_loader.shuffled(rng), start=(epoch - 1) * steps):
+            rate = factor * learning_rate(self.config.training, number, steps)
+            loss, weight, norm = self.step(batch, rate)
+            figures.append((loss, weight, norm))
             if self.device.type == "cpu" and not (math.isfinite(loss) and math.isfinite(norm)):
-                self.optimizer.zero_grad()
                 break
-            group["lr"] = factor * learning_rate(training, step, steps)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-        return _summary(losses, norms, weights) | {"learning_rate": group["lr"]}
+        return _summary(figures) | {"learning_rate": rate}
+
+    def step(self, batch: Batch, rate: float) -> tuple[Tensor, Tensor | float, Tensor]:
+        """Update the weights once; return the loss, its weight and the gradient's norm before clipping, not fetched."""
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.mixed):
+            output = self.learner(batch)
+        loss, weight = self.learner.loss(output.float(), batch)
+        torch.autograd.backward(loss)
+        norm = clip([p.grad for p in self.parameters if p.grad is not None], self.config.training.clip_norm)
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss.detach(), weight, norm
 
     def validate(self) -> dict[str, float]:
         """Return val_loss and every metric of the task as `val_<name>`."""
@@ -135,10 +135,11 @@ def load_weights(learner: Learner, arrays: dict[str, Any]) -> None:
     learner.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
 
 
-def _summary(losses: list[Tensor], norms: list[Tensor], weights: list[Tensor | float]) -> dict[str, float]:
+def _summary(figures: list[tuple[Tensor, Tensor | float, Tensor]]) -> dict[str, float]:
     """Fetch an epoch's figures at once."""
+    losses, weights, norms = zip(*figures, strict=True)
     if isinstance(weights[0], Tensor):
-        weight = torch.stack([torch.as_tensor(w) for w in weights]).double()
+        weight = torch.stack(weights).double()
     else:
         weight = torch.tensor(weights, dtype=torch.float64, device=losses[0].device)
     loss, norm = torch.stack(losses).double(), torch.stack(norms).double()
