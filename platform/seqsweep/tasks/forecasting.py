@@ -5,6 +5,8 @@ Shapes: B windows, L = context + horizon rows, F features, K of them known ahead
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -14,12 +16,7 @@ from seqsweep.data.batch import DataInfo
 from seqsweep.errors import InvalidSweep, Problem
 from seqsweep.models.recurrent import Recurrent
 from seqsweep.tasks.batch import Batch
-from seqsweep.tasks.forecast_metrics import (
-    ForecastTruth,
-    forecast_metrics,
-    forecast_sums,
-    pointwise_loss,
-)
+from seqsweep.tasks.forecast_metrics import ForecastTruth, forecast_metrics, forecast_sums, pointwise_loss
 from seqsweep.tasks.heads import DirectHead
 from seqsweep.tasks.learner import Learner, Sums
 
@@ -45,14 +42,16 @@ class Forecaster(Learner):
     def forward(self, batch: Batch) -> Tensor:
         """Return forecasts `(B, horizon, D, Q)` in scaled units."""
         past_BTF, known_BHK = self._past(batch), self._known(batch)
-        level_B1D, spread_B1D = self._window_norm(past_BTF)
-        targets_BTD = (past_BTF.index_select(2, self.targets_D) - level_B1D) / spread_B1D
-        if self.model.window_norm != "none":
+        norm = self._window_norm(past_BTF)
+        if norm:
+            targets_BTD = (past_BTF.index_select(2, self.targets_D) - norm.level_B1D) / norm.spread_B1D
             past_BTF = past_BTF.index_copy(2, self.targets_D, targets_BTD)
         output_BHDQ: Tensor = self.head(self.encoder(past_BTF), known_BHK, batch.static)
         if self.model.naive_season:
-            output_BHDQ = output_BHDQ + self._naive(targets_BTD).unsqueeze(-1)
-        return output_BHDQ * spread_B1D.unsqueeze(-1) + level_B1D.unsqueeze(-1)
+            output_BHDQ = output_BHDQ + self._naive(past_BTF).unsqueeze(-1)
+        if norm:
+            output_BHDQ = output_BHDQ * norm.spread_B1D.unsqueeze(-1) + norm.level_B1D.unsqueeze(-1)
+        return output_BHDQ
 
     def loss(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor | float]:
         """Return the mean loss over observed points, in scaled units, and their number."""
@@ -96,22 +95,27 @@ class Forecaster(Learner):
         return (arrays.shift_SD.index_select(0, batch.series_B).double(),
                 arrays.scale_SD.index_select(0, batch.series_B).double())
 
-    def _naive(self, targets_BTD: Tensor) -> Tensor:
+    def _naive(self, past_BTF: Tensor) -> Tensor:
         """Return the season before the horizon, repeated over it."""
-        season_BSD = targets_BTD[:, -self.model.naive_season:]
+        season_BSD = past_BTF[:, -self.model.naive_season:].index_select(2, self.targets_D)
         repeats = -(-self.task.horizon // self.model.naive_season)
         return season_BSD.repeat(1, repeats, 1)[:, :self.task.horizon]
 
-    def _window_norm(self, past_BTF: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what is taken out of a window's targets and what they are divided by, each `(B, 1, D)`."""
+    def _window_norm(self, past_BTF: Tensor) -> WindowNorm | None:
+        if self.model.window_norm == "none":
+            return None
         targets_BTD = past_BTF.index_select(2, self.targets_D)
-        last_B1D = targets_BTD[:, -1:]
-        if self.model.window_norm == "standard":
-            variance_B1D, mean_B1D = torch.var_mean(targets_BTD, dim=1, keepdim=True, correction=0)
-            return mean_B1D, (variance_B1D + 1e-5).sqrt()
         if self.model.window_norm == "last":
-            return last_B1D, torch.ones_like(last_B1D)
-        return torch.zeros_like(last_B1D), torch.ones_like(last_B1D)
+            return WindowNorm(targets_BTD[:, -1:], torch.ones_like(targets_BTD[:, -1:]))
+        variance_B1D, mean_B1D = torch.var_mean(targets_BTD, dim=1, keepdim=True, correction=0)
+        return WindowNorm(mean_B1D, (variance_B1D + 1e-5).sqrt())
+
+
+class WindowNorm(NamedTuple):
+    """What is taken out of a window's targets before the model and put back after (Kim et al., 2022)."""
+
+    level_B1D: Tensor
+    spread_B1D: Tensor
 
 
 def _check(task: ForecastingConfig, model: RecurrentConfig) -> None:

@@ -19,13 +19,7 @@ from seqsweep.tasks.forecasting import Forecaster
 from seqsweep.tasks.learner import Learner
 from seqsweep.tasks.metrics import naive_error
 from seqsweep.training.batches import Loader
-from seqsweep.training.optim import (
-    build_optimizer,
-    clip,
-    learning_rate,
-    load_optimizer,
-    optimizer_arrays,
-)
+from seqsweep.training.optim import build_optimizer, clip, learning_rate, load_optimizer, optimizer_arrays
 from seqsweep.training.state import scoped, within
 
 EVALUATION_ROWS = 65_536
