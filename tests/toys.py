@@ -27,7 +27,8 @@ def toy_series(rows: int = 260, seed: int = 0) -> Prepared:
         keys[part] = np.arange(first, last, dtype=np.uint64)
     one = np.ones((1, 1), np.float32)
     info = DataInfo(features=("y",), targets=(0,), columns=("y",), seasons=(12,), data_hash="toy")
-    return Prepared(y_T.astype(np.float32)[:, None], np.zeros((1, 0), np.float32), 0 * one, one, None, parts, keys, info)
+    return Prepared(y_T.astype(np.float32)[:, None], np.zeros((1, 0), np.float32), 0 * one, one, None, parts, keys,
+                    info)
 
 
 def toy_sweep(**keys: Any) -> Sweep:

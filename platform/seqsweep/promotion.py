@@ -118,8 +118,7 @@ def _example(sweep: Sweep, package: Package) -> pd.DataFrame | None:
     if sweep.data.series:
         frame = frame[frame[sweep.data.series] == frame[sweep.data.series].iloc[0]]
     if task.type == "forecasting":
-        lead = max(sweep.prepare.lags, default=0)
-        frame = frame.head(task.context + lead + (task.horizon if task.known else 0))
+        frame = frame.head(task.context + sweep.prepare.lead + (task.horizon if task.known else 0))
     try:
         package.predict(frame)
     except InvalidData:

@@ -167,6 +167,7 @@ HAND = {
                                 "hour]", "same at every step"),
     "calendar twice": Broken(small("prepare: {calendar: [hour, hour]}\n"), "hour]", "stands twice"),
     "lags twice": Broken(small("prepare: {lags: [24, 24]}\n"), "24]", "stands twice"),
+    "differences twice": Broken(small("prepare: {differences: [24, 24]}\n"), "24]", "stands twice"),
     "lags of a class": Broken(small("prepare: {lags: [24]}\n", task="classify"), "lags", "classification has none"),
     "indicator of nothing": Broken(small("prepare: {indicator: true}\n"), "indicator", "fill: refuse"),
     # splits

@@ -33,6 +33,7 @@ prepare:
   scale_by: auto
   calendar: [hour, weekday]
   lags: [48, 336]
+  differences: [336]
 split:
   by: time
   val: 14d

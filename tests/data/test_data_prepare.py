@@ -20,7 +20,8 @@ from seqsweep.data.prepare import prepare
 
 FULL: dict[str, Any] = {
     "data": {"time": "t", "series": "id"}, "task": {"past": ("p",), "known": ("k",), "static": ("size", "kind")},
-    "prepare": {"calendar": ("hour", "weekday"), "lags": (1, 3), "fill": "forward", "indicator": True}}
+    "prepare": {"calendar": ("hour", "weekday"), "lags": (1, 3), "differences": (2,), "fill": "forward",
+                "indicator": True}}
 
 
 def written(path: Path, table: pd.DataFrame, name: str = "t.csv") -> Path:
@@ -42,7 +43,7 @@ def test_features_and_shapes(tmp_path: Path) -> None:
     table.loc[5, "p"] = np.nan
     data = full(tmp_path, table)
     assert data.info.features == ("y", "p", "k", "missing:p", "hour:sin", "hour:cos", "weekday:sin", "weekday:cos",
-                                  "y:lag1", "y:lag3")
+                                  "y:lag1", "y:lag3", "y:diff2")
     assert data.info.targets == (0,)
     assert [data.info.features[f] for f in data.info.known] == [
         "k", "hour:sin", "hour:cos", "weekday:sin", "weekday:cos", "y:lag3"]
@@ -52,6 +53,9 @@ def test_features_and_shapes(tmp_path: Path) -> None:
     assert np.flatnonzero(column(data, "missing:p")).tolist() == [5]
     assert np.array_equal(column(data, "y:lag3")[3:40], column(data, "y")[:37])
     assert column(data, "y:lag3")[40:43].tolist() == [0, 0, 0]
+    y, change = column(data, "y"), column(data, "y:diff2")
+    assert change[40:42].tolist() == [0, 0]
+    np.testing.assert_allclose(change[2:40] * data.info.difference_scales[0], y[2:40] - y[:38], rtol=1e-4, atol=1e-6)
     assert data.parts["train"].start_N.min() == 3
     assert data.info.static_features == ("size", "kind=a", "kind=b")
     assert data.static_SC[:, 1:].tolist() == [[1, 0], [0, 1]]

@@ -42,7 +42,7 @@ FORECAST: list[tuple[str, Change, dict[str, Any], list[str]]] = [
     ("wrong freq", lambda t: t, {"data": {"freq": "30min"}}, ["row 3", "a step is 30min", "data.freq"]),
     ("short", lambda t: pd.concat([t, t[:5].assign(id="new")]), {},
      ["row 82", "series new has 5 rows", "context 4 + horizon 2 = 6 rows"]),
-    ("short for lags", lambda t: t, {"prepare": {"lags": (36,)}}, ["has 40 rows", "longest lag 36 = 42"]),
+    ("short for lags", lambda t: t, {"prepare": {"lags": (36,)}}, ["has 40 rows", "36 = 42"]),
     ("missing column", lambda t: t.rename(columns={"p": "pp"}), {},
      ["there is no column 'p'", "did you mean 'pp'", "columns: id, t, y"]),
     ("static changes", cell(7, "kind", "z"), {}, ["row 7, column kind", "'z', but 'a' above in series s0"]),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from toys import toy_series, toy_sweep
 
 from seqsweep.cluster.messages import Advance, Advanced, Event, Failure, Lost
 from seqsweep.cluster.pool import LocalPool
@@ -15,7 +16,6 @@ from seqsweep.errors import SearchFailed
 from seqsweep.records import Reason, TrialState
 from seqsweep.store.records import Store
 from seqsweep.sweep import Progress, Search
-from toys import toy_series, toy_sweep
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def _check_roles(draft: Draft) -> None:
 
 def _check_prepare(draft: Draft) -> None:
     data, prepare, task = draft.sweep.data, draft.sweep.prepare, draft.sweep.task
-    for key in ("calendar", "lags"):
+    for key in ("calendar", "lags", "differences"):
         values = getattr(prepare, key)
         for number, value in enumerate(values):
             if value in values[:number]:
@@ -153,9 +153,10 @@ def _check_prepare(draft: Draft) -> None:
         if unit in _COARSER[feature]:
             draft.refuse(("prepare", "calendar", number), f"{feature} is the same at every step of {data.freq}",
                          "a feature that changes from step to step")
-    if prepare.lags and isinstance(task, ClassificationConfig):
-        draft.refuse(("prepare", "lags"), "lags are earlier values of targets, and classification has none",
-                     "remove it", key=True)
+    for key in ("lags", "differences"):
+        if getattr(prepare, key) and isinstance(task, ClassificationConfig):
+            draft.refuse(("prepare", key), f"{key} are made of earlier values of targets, and classification has none",
+                         "remove it", key=True)
     if prepare.indicator and prepare.fill == "refuse":
         draft.refuse(("prepare", "indicator"), "indicator marks values that were filled, and fill: refuse lets none in",
                      "fill: interpolate, forward, zero or mean; or no indicator", key=True)

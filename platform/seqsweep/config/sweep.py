@@ -53,6 +53,13 @@ class PrepareConfig(Config):
     """Cyclic time features (sine and cosine), known ahead."""
     lags: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = ()
     """Earlier values of the targets as columns; known ahead where the lag is at least the horizon."""
+    differences: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = ()
+    """Each target less its value so many steps before, scaled by its own deviation (Box & Jenkins, 1970)."""
+
+    @property
+    def lead(self) -> int:
+        """Rows at the start of a series that have no lag or difference, so are no context."""
+        return max((*self.lags, *self.differences), default=0)
 
 
 class SplitConfig(Config):

@@ -61,6 +61,8 @@ class DataInfo(Config):
     """Distance of two steps in units of `times_T`; 0 where it varies (months) or there is no time."""
     start: str = ""
     """ISO time of the first row of the first series where the file has no time column."""
+    difference_scales: tuple[float, ...] = ()
+    """Deviation over the training rows of each `<target>:diff<steps>` feature, before it was divided by it."""
     seasons: tuple[int, ...] = ()
     """Candidate seasonal periods in steps, shortest first, from freq: half-hourly gives (48, 336)."""
     data_hash: str

@@ -114,7 +114,7 @@ def check_missing(table: Table, prepare: PrepareConfig, problems: Problems, exem
 def check_lengths(table: Table, task: ForecastingConfig, lead: int, problems: Problems) -> None:
     """Each series must hold one window; `lead` rows at its start are used up by lags."""
     needed = lead + task.context + task.horizon
-    lags = f" + longest lag {lead}" if lead else ""
+    lags = f" + longest lag or difference {lead}" if lead else ""
     problems.add_each("short series", np.flatnonzero(table.length_S < needed), lambda s: Problem(
         table.where(int(table.bounds[s])), f"{table.named(s)} has {table.length_S[s]} rows",
         f"context {task.context} + horizon {task.horizon}{lags} = {needed} rows at least; "

@@ -1,6 +1,7 @@
-"""From raw columns to the feature array: filled, scaled, with indicators, calendar and lags.
+"""From raw columns to the feature array: filled, scaled, with indicators, calendar, lags and differences.
 
-The columns of `values_TF` are the raw ones, then `missing:<column>`, then the calendar's sines and cosines, then lags.
+The columns of `values_TF` are the raw ones, then `missing:<column>`, then the calendar's sines and cosines, then lags,
+then differences.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Layout:
         names += [(name, True) for name in calendar_names(prepare.calendar)]
         if forecast:
             names += [(f"{name}:lag{lag}", lag >= forecast.horizon) for lag in prepare.lags for name in targets]
+            names += [(f"{name}:diff{steps}", False) for steps in prepare.differences for name in targets]
         known = tuple(f for f, (_, is_known) in enumerate(names) if is_known and forecast)
         return cls(tuple(name for name, _ in names), tuple(range(len(targets))), known, indicators)
 
@@ -61,11 +63,16 @@ class Features:
     values_TF: Floats
     ahead_T: Mask
     """Rows where a value that is not known ahead was filled with the help of a later row."""
+    difference_scales: tuple[float, ...] = ()
+    """What each difference was divided by."""
 
 
 def assemble(table: Table, layout: Layout, figures: Figures, fill_values: tuple[float, ...], prepare: PrepareConfig,
-             end_T: Ints) -> Features:
-    """Compute every feature. Interpolation looks no further than `end_T`, the end of each row's part."""
+             end_T: Ints, difference_scales: tuple[float, ...] | Mask) -> Features:
+    """Compute every feature. Interpolation looks no further than `end_T`, the end of each row's part.
+
+    `difference_scales`: as fitted on the training part, or the training rows to fit them on.
+    """
     T = len(table.values_TR)
     values_TF = np.empty((T, len(layout.features)), dtype=np.float32)
     ahead_T = np.zeros(T, dtype=bool)
@@ -85,13 +92,31 @@ def assemble(table: Table, layout: Layout, figures: Figures, fill_values: tuple[
         for column_T in calendar_features(table.times_T, prepare.calendar):
             values_TF[:, at] = column_T
             at += 1
-    step_T = table.step_T
-    for lag in prepare.lags if layout.targets else ():
-        for target in layout.targets:
-            values_TF[:lag, at] = 0.0
-            values_TF[lag:, at] = np.where(step_T[lag:] >= lag, values_TF[:-lag, target], 0.0)
-            at += 1
-    return Features(values_TF, ahead_T)
+    step_T, earlier = table.step_T, [(lag, target) for lag in prepare.lags for target in layout.targets]
+    for lag, target in earlier:
+        values_TF[:, at] = _earlier(values_TF[:, target], step_T, lag)
+        at += 1
+    scales: list[float] = []
+    for steps, target in [(steps, target) for steps in prepare.differences for target in layout.targets]:
+        change_T = np.where(step_T >= steps, values_TF[:, target] - _earlier(values_TF[:, target], step_T, steps), 0.0)
+        scales.append(difference_scales[len(scales)] if isinstance(difference_scales, tuple)
+                      else _deviation(change_T[difference_scales & (step_T >= steps)]))
+        values_TF[:, at] = change_T / scales[-1]
+        at += 1
+    return Features(values_TF, ahead_T, tuple(scales))
+
+
+def _earlier(x_T: Floats, step_T: Ints, lag: int) -> Floats:
+    """The value so many steps before in the same series; 0 where there is none."""
+    earlier_T = np.zeros_like(x_T)
+    earlier_T[lag:] = np.where(step_T[lag:] >= lag, x_T[:-lag], 0.0)
+    return earlier_T
+
+
+def _deviation(x_N: npt.NDArray[np.floating]) -> float:
+    """Standard deviation; 1 where there is none to divide by."""
+    deviation = float(x_N.std(dtype=np.float64)) if len(x_N) else 0.0
+    return deviation if np.isfinite(deviation) and deviation > 0 else 1.0
 
 
 def _fill(x_T: Floats64, first_T: Ints, end_T: Ints, how: str, lead: float) -> tuple[Floats64, Mask]:

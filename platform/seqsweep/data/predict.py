@@ -92,7 +92,7 @@ def _features(table: Table, task: Task, prepare: PrepareConfig, info: DataInfo,
     figures = figures_of(table, info.scaling, prepare, task)
     begin, end = runs(part_T, table.bounds)
     end_T = np.repeat(end, end - begin)
-    return assemble(table, layout, figures, info.fill_values, prepare, end_T), figures
+    return assemble(table, layout, figures, info.fill_values, prepare, end_T, info.difference_scales), figures
 
 
 def _static(info: DataInfo) -> StaticLayout:
@@ -107,7 +107,7 @@ def _info(table: Table, info: DataInfo) -> DataInfo:
 def _forecast(table: Table, task: ForecastingConfig, prepare: PrepareConfig, info: DataInfo, last: bool,
               problems: Problems) -> Prepared:
     """Prepare windows of new data."""
-    lead = max(prepare.lags, default=0)
+    lead = prepare.lead
     observed_T = table.observed_rows(len(task.targets))
     origin_S = _origins(table, observed_T)
     if last:

@@ -42,8 +42,8 @@ def _read(sweep: Sweep, problems: Problems) -> Table:
     """Read every file into one checked table."""
     task, data, split = sweep.task, sweep.data, sweep.split
     label = task.label if isinstance(task, ClassificationConfig) else None
-    if isinstance(task, ClassificationConfig) and sweep.prepare.lags:
-        problems.add("lags", "prepare.lags", "classification has no targets to look back at", "leave prepare.lags out")
+    if isinstance(task, ClassificationConfig) and sweep.prepare.lead:
+        problems.add("lags", "prepare", "classification has no targets to look back at", "no lags and differences")
     text = {name for name in (data.series, label, split.key) if name}
     named = value_columns(task)
     columns = {*named, *task.static, *text, "series", "label", *([data.time] if data.time else [])} if named else None
@@ -53,7 +53,7 @@ def _read(sweep: Sweep, problems: Problems) -> Table:
     table = with_times(table, task, data, sweep.prepare, problems)
     check_missing(table, sweep.prepare, problems)
     if isinstance(task, ForecastingConfig):
-        check_lengths(table, task, max(sweep.prepare.lags, default=0), problems)
+        check_lengths(table, task, sweep.prepare.lead, problems)
     return table
 
 
@@ -78,7 +78,8 @@ def _fold(table: Table, sweep: Sweep, split: Split, part_T: npt.NDArray[np.int8]
         data_hash=name)
     figures = figures_of(table, scaling, config, task)
     begin, end = runs(part_T, table.bounds)
-    features = assemble(table, layout, figures, info.fill_values, config, np.repeat(end, end - begin))
+    features = assemble(table, layout, figures, info.fill_values, config, np.repeat(end, end - begin), train_T)
+    info = info.model_copy(update={"difference_scales": features.difference_scales})
     if isinstance(task, ForecastingConfig):
         parts, keys = _windows(table, sweep, task, features, part_T, split)
     else:
@@ -137,7 +138,7 @@ def _windows(table: Table, sweep: Sweep, task: ForecastingConfig, features: Feat
              split: Split) -> tuple[dict[str, Samples], dict[str, Keys]]:
     """The windows of each part. Raises InvalidData for a part without any."""
     problems = Problems()
-    found = window_origins(part_T, table.bounds, task, max(sweep.prepare.lags, default=0),
+    found = window_origins(part_T, table.bounds, task, sweep.prepare.lead,
                            sweep.split.stride or task.horizon)
     observed_T = table.observed_rows(len(task.targets))
     keys_T = row_keys(table)

@@ -26,7 +26,7 @@ def runs(part_T: npt.NDArray[np.int8], bounds: Ints) -> tuple[Ints, Ints]:
 
 def window_origins(part_T: npt.NDArray[np.int8], bounds: Ints, task: ForecastingConfig, lead: int,
                    stride: int) -> dict[int, Ints]:
-    """Origins of each part. `lead` rows at the start of a series are no context, since their lags are missing.
+    """Origins of each part. `lead` rows at the start of a series, without lags or differences, are no context.
 
     Training origins are `task.stride` apart. Validation and test origins are `stride` apart and begin at the part's
     first row, or at the first row with enough past.
