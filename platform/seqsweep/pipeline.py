@@ -19,7 +19,7 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from seqsweep import __version__
-from seqsweep.cluster.pool import open_pool, start_ray
+from seqsweep.cluster.pool import open_pool, ray_session
 from seqsweep.config.settings import Settings
 from seqsweep.config.sweep import Sweep, fit_config, goal_sign
 from seqsweep.data.batch import Prepared
@@ -119,16 +119,22 @@ class _Run:
         self.projector.start()
         try:
             state, message = self._stages()
+        except KeyboardInterrupt:
+            self._end(SweepState.STOPPED, "interrupted before its budget was spent")
+            raise
         except BaseException as error:
-            told = str(error) if isinstance(error, SeqsweepError) else f"{type(error).__name__}: {error}"
-            with contextlib.suppress(SeqsweepError):
-                self.store.update_sweep(self.lease, state=SweepState.FAILED, message=told)
+            self._end(SweepState.FAILED,
+                      str(error) if isinstance(error, SeqsweepError) else f"{type(error).__name__}: {error}")
             raise
         else:
             self.store.update_sweep(self.lease, state=state, message=message)
         finally:
             self.projector.finish(_PROJECTION_GRACE)
             self._project()
+
+    def _end(self, state: SweepState, message: str) -> None:
+        with contextlib.suppress(SeqsweepError):  # what ended the run is told, not that it could not be noted
+            self.store.update_sweep(self.lease, state=state, message=message)
 
     def _project(self) -> None:
         try:
@@ -137,9 +143,10 @@ class _Run:
             self.observer.stage("mlflow", f"{error}; `seqsweep project {self.sweep.name}` brings the runs later")
 
     def _stages(self) -> tuple[SweepState, str]:
-        data = self._prepare()
-        if not self._search(data):
-            return SweepState.STOPPED, "stopped before its budget was spent"
+        with contextlib.ExitStack() as session:
+            data = self._prepare(session)
+            if not self._search(data):
+                return SweepState.STOPPED, "stopped before its budget was spent"
         winner = self._winner()
         self._evaluate(data, winner)
         if self.sweep.registration is not None:
@@ -148,11 +155,12 @@ class _Run:
             self._promote(data)
         return SweepState.FINISHED, ""
 
-    def _prepare(self) -> tuple[Prepared, ...]:
+    def _prepare(self, session: contextlib.ExitStack) -> tuple[Prepared, ...]:
+        """Prepare the data while Ray, which the session then holds, is starting."""
         with ThreadPoolExecutor(1, "seqsweep-prepare") as executor:
             preparing = executor.submit(prepare, self.sweep)
             if not self._searched():
-                self._start_ray(preparing)
+                self._start_ray(preparing, session)
             data = preparing.result()
         data_hash = _hash([fold.info.data_hash for fold in data])
         known = self.store.sweep(self.sweep.name).data_hash
@@ -165,9 +173,9 @@ class _Run:
         self.observer.stage("prepare", f"{sizes} samples{folds}, {len(data[0].info.features)} features")
         return data
 
-    def _start_ray(self, preparing: Future[tuple[Prepared, ...]]) -> None:
-        if self.sweep.resources.workers != 0 and not (preparing.done() and preparing.exception()):
-            start_ray(self.settings.ray_address, self.sweep.resources)
+    def _start_ray(self, preparing: Future[tuple[Prepared, ...]], session: contextlib.ExitStack) -> None:
+        if not (preparing.done() and preparing.exception()):
+            session.enter_context(ray_session(self.settings.ray_address, self.sweep.resources))
 
     def _searched(self) -> bool:
         stage = self.store.stage(self.sweep.name, "search")

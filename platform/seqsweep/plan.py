@@ -18,7 +18,7 @@ from statistics import median
 import numpy as np
 
 from seqsweep.cluster.messages import Advance, Advanced
-from seqsweep.cluster.pool import Pool, open_pool, start_ray
+from seqsweep.cluster.pool import Pool, open_pool, ray_session
 from seqsweep.config.sweep import FitConfig, Sweep, fit_config
 from seqsweep.data.batch import Prepared, Samples
 from seqsweep.data.prepare import prepare
@@ -76,15 +76,14 @@ def plan(sweep: Sweep, ray_address: str = "local") -> Plan:
     """
     began = time.monotonic()
     data = prepare(sweep)
-    if sweep.resources.workers != 0:
-        start_ray(ray_address, sweep.resources)
     trials = sample(sweep, min(_SAMPLE, sweep.budget.max_trials))
     sliced, factor = _slice(data, max(fit_config(sweep, t.params, t.seed).training.batch_size for t in trials))
-    pool = open_pool(sliced, sweep.resources, most=sweep.budget.max_trials)
-    try:
-        probes = _time(sweep, trials, pool, factor, data)
-    finally:
-        pool.close()
+    with ray_session(ray_address, sweep.resources):
+        pool = open_pool(sliced, sweep.resources, most=sweep.budget.max_trials)
+        try:
+            probes = _time(sweep, trials, pool, factor, data)
+        finally:
+            pool.close()
     points = size(sweep)
     count = min(sweep.budget.max_trials, points if points is not None else sweep.budget.max_trials)
     seconds = median(simulate(sweep, probes, count, pool.size, seed) for seed in range(_SIMULATIONS))

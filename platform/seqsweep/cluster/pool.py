@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,7 +91,7 @@ class _Slot:
 
 
 class RayPool:
-    """Warm Ray actors that share the prepared arrays through the object store without a copy.
+    """Warm Ray actors that share the prepared arrays through the object store without a copy; needs a `ray_session`.
 
     Ray's own restarts and retries are off: retries have one place, the controller.
     """
@@ -102,7 +104,7 @@ class RayPool:
         self.size = min(workers, most)
         self._threads = resources.cpus_per_worker
         self._gpus = gpus
-        self._data = ray.put(data)
+        self._data: Any = ray.put(data)
         self._failures = 0
         self._slots = [self._start() for _ in range(self.size)]
 
@@ -133,11 +135,11 @@ class RayPool:
         self._slots[worker] = self._start()
 
     def close(self) -> None:
-        """Kill the actors and leave the cluster; a local cluster ends with it."""
+        """Kill the actors and forget the data."""
         for slot in self._slots:
             with contextlib.suppress(Exception):
                 self._ray.kill(slot.actor)
-        self._ray.shutdown()
+        self._slots, self._data = [], None
 
     def _start(self) -> _Slot:
         from seqsweep.cluster.worker import Worker
@@ -152,8 +154,7 @@ class RayPool:
         starting = slot.starting is not None
         try:
             answer = self._ray.get(slot.starting or slot.busy)
-        except (self._ray.exceptions.RayActorError, self._ray.exceptions.RayTaskError,
-                self._ray.exceptions.ObjectLostError, self._ray.exceptions.WorkerCrashedError) as error:
+        except self._ray.exceptions.RayError as error:  # died, killed for memory, its node gone, its object lost
             self._count_failure(starting, error)
             self._slots[worker] = self._start()
             if not starting:
@@ -170,27 +171,53 @@ class RayPool:
             raise Unavailable(f"{_START_FAILURES} workers in a row died while starting; the last one said:\n{error}")
 
 
-def start_ray(address: str, resources: ResourcesConfig) -> None:
-    """Join the cluster at `address`, or start one on this machine (`local`), which ends with this process.
+@contextlib.contextmanager
+def ray_session(address: str, resources: ResourcesConfig) -> Iterator[None]:
+    """Join the cluster at `address`, or start one on this machine (`local`); leave or end it afterwards.
 
+    Nothing happens where the sweep has no workers, or this process is in a cluster already, which it then stays in.
     Raises Unavailable where there is no cluster at that address.
     """
+    if resources.workers == 0:
+        yield
+        return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # else the working folder is uploaded and changed
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a worker without a GPU sees none
     import ray
 
     if ray.is_initialized():
+        yield
         return
+    _start_ray(ray, address, resources)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start_ray(ray: Any, address: str, resources: ResourcesConfig) -> None:
     options: dict[str, Any] = {"address": address, "logging_level": logging.ERROR, "log_to_driver": False}
     if address == "local":
         options["include_dashboard"] = False
         if resources.workers != "auto":
             options["num_cpus"] = max(os.cpu_count() or 1, resources.workers * resources.cpus_per_worker)
     try:
-        ray.init(**options)
+        with _own_sigterm():
+            ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise Unavailable(f"no Ray cluster at {address}: {_first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Take SIGTERM back from Ray, which answers it with an abort and a trace."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def open_pool(data: tuple[Prepared, ...], resources: ResourcesConfig, *, most: int) -> Pool:
