@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 from seqsweep.cluster.messages import Advance, Advanced, Event, Lost
 from seqsweep.config.sweep import ResourcesConfig
 from seqsweep.data.batch import Prepared
-from seqsweep.errors import Unavailable
+from seqsweep.errors import Problem, Unavailable
 
 _START_FAILURES = 5
 """Workers in a row that die while starting before the sweep gives up."""
@@ -197,6 +198,7 @@ def ray_session(address: str, resources: ResourcesConfig) -> Iterator[None]:
 
 
 def _start_ray(ray: Any, address: str, resources: ResourcesConfig) -> None:
+    _require_listener(address)
     options: dict[str, Any] = {"address": address, "logging_level": logging.ERROR, "log_to_driver": False}
     if address == "local":
         options["include_dashboard"] = False
@@ -207,6 +209,18 @@ def _start_ray(ray: Any, address: str, resources: ResourcesConfig) -> None:
             ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise Unavailable(f"no Ray cluster at {address}: {_first_line(error)}") from error
+
+
+def _require_listener(address: str) -> None:
+    """A first knock of at most 5 seconds: Ray itself would try a dead address for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5.0).close()
+    except OSError as error:
+        raise Unavailable(Problem("", f"no Ray cluster at {address}: {error}",
+                                  "Is RAY_ADDRESS right, and is the cluster running?")) from error
 
 
 @contextlib.contextmanager

@@ -1,0 +1,247 @@
+"""One contract for both pools: a worker in this process, and Ray actors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from toys import toy_series, toy_sweep
+
+from seqsweep.cluster.messages import Advance, Advanced, Event, Lost
+from seqsweep.cluster.pool import LocalPool, Pool, RayPool, open_pool, ray_session
+from seqsweep.config.sweep import FitConfig, ResourcesConfig, fit_config
+from seqsweep.data.batch import Prepared
+from seqsweep.errors import Unavailable
+from seqsweep.records import Reason
+from seqsweep.training.fit import Fit
+
+BALLAST = 400 * 2**20
+"""Bytes of data that no sample uses: more than a whole worker has of its own."""
+
+
+def config(**params: Any) -> FitConfig:
+    usual = {"hidden_size": 4, "epochs": 3, "batch_size": 32, "learning_rate": 0.01}
+    return fit_config(toy_sweep(), usual | params, 5)
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[Prepared, ...]:
+    toy = toy_series()
+    values_TF = np.zeros((BALLAST // 4, 1), np.float32)
+    values_TF[:len(toy.values_TF)] = toy.values_TF
+    return (replace(toy, values_TF=values_TF),)
+
+
+@pytest.fixture(scope="module")
+def ray_pool(data: tuple[Prepared, ...]) -> Iterator[RayPool]:
+    """One Ray and one pair of workers for the whole file; they must leave no process behind."""
+    me = psutil.Process()
+    before = set(me.children(recursive=True))
+    resources = ResourcesConfig(workers=2)
+    with ray_session("local", resources):
+        pool = open_pool(data, resources, most=10)
+        assert isinstance(pool, RayPool)
+        yield pool
+        started = set(me.children(recursive=True)) - before
+        pool.close()
+    assert len(started) > 4
+    _, alive = psutil.wait_procs(list(started), timeout=20)
+    assert not alive, alive
+
+
+@pytest.fixture(params=["local", "ray"])
+def pool(request: pytest.FixtureRequest, data: tuple[Prepared, ...]) -> Pool:
+    if request.param == "local":
+        return LocalPool(data, ResourcesConfig(workers=0))
+    ray_pool: RayPool = request.getfixturevalue("ray_pool")
+    all_up(ray_pool)
+    return ray_pool
+
+
+def all_up(pool: Pool) -> None:
+    """Wait for workers that are still starting; they tell nothing."""
+    while len(pool.idle()) < pool.size:
+        assert pool.wait(30.0) == []
+
+
+def ask(pool: Pool, work: Advance, worker: int | None = None) -> Advanced:
+    """The one answer to one piece of work."""
+    worker = pool.idle()[0] if worker is None else worker
+    pool.submit(worker, work)
+    assert worker not in pool.idle()
+    event = next_event(pool)
+    assert event.worker == worker
+    assert isinstance(event.answer, Advanced)
+    return event.answer
+
+
+def next_event(pool: Pool) -> Event:
+    for _ in range(60):
+        if found := pool.wait(0.5):
+            assert len(found) == 1
+            return found[0]
+    raise AssertionError("nothing happened within 30 s")
+
+
+def pid(answer: Advanced) -> int:
+    return int(answer.worker.rsplit(" ", 1)[1])
+
+
+def curve(answers: list[Advanced]) -> list[dict[str, float]]:
+    return [{name: value for name, value in report.metrics.items() if name != "seconds"}
+            for answer in answers for report in answer.reports]
+
+
+def straight(data: tuple[Prepared, ...]) -> list[dict[str, float]]:
+    fit = Fit(config(), data)
+    return [{name: value for name, value in fit.advance().metrics.items() if name != "seconds"} for _ in range(3)]
+
+
+def test_a_cluster_that_is_not_there_is_told_soon() -> None:
+    began = time.monotonic()
+    with (pytest.raises(Unavailable, match=r"no Ray cluster at 127.0.0.1:1: .*\n.*RAY_ADDRESS"),
+          ray_session("127.0.0.1:1", ResourcesConfig(workers=1))):
+        pass
+    assert time.monotonic() - began < 10
+
+
+def test_a_trial_is_trained_to_its_end_with_the_curve_of_a_plain_loop(pool: Pool, data: tuple[Prepared, ...]) -> None:
+    worker = pool.idle()[0]
+    first = ask(pool, Advance(0, 1, config(), 0, 2), worker)
+    assert (first.trial, first.attempt, first.epoch, first.done, first.last) == (0, 1, 2, None, None)
+    assert first.best
+    assert first.num_weights > 0
+    last = ask(pool, Advance(0, 1, config(), 2, 3), worker)
+    assert (last.epoch, last.done) == (3, Reason.FINISHED)
+    assert curve([first, last]) == straight(data)
+
+
+def test_any_worker_goes_on_from_a_checkpoint_to_the_same_curve(pool: Pool, data: tuple[Prepared, ...]) -> None:
+    first = ask(pool, Advance(1, 1, config(), 0, 1, want_checkpoint=True), pool.idle()[0])
+    assert first.last
+    last = ask(pool, Advance(1, 2, config(), 1, 3, checkpoint=first.last), pool.idle()[-1])
+    assert curve([first, last]) == straight(data)
+
+
+def test_a_worker_that_does_not_hold_the_trial_asks_for_a_checkpoint(pool: Pool) -> None:
+    answer = ask(pool, Advance(2, 1, config(), 2, 3))
+    assert answer.need_checkpoint
+    assert answer.reports == ()
+
+
+def test_an_answer_comes_once_a_slice_is_over(pool: Pool) -> None:
+    answer = ask(pool, Advance(3, 1, config(epochs=50), 0, 50, slice_s=0.0))
+    assert (answer.epoch, answer.done) == (1, None)
+
+
+def test_an_error_in_code_comes_back_with_the_remote_trace(pool: Pool) -> None:
+    answer = ask(pool, Advance(4, 1, config(), 1, 3, checkpoint=b"no checkpoint"))
+    assert answer.failure is not None
+    assert answer.failure.reason is Reason.USER_ERROR
+    assert "Traceback" in answer.failure.message
+    assert 'worker.py", line' in answer.failure.message
+    assert ask(pool, Advance(5, 1, config(), 0, 3)).done is Reason.FINISHED  # the worker lives on
+
+
+def test_too_little_memory_is_told_as_such(pool: Pool) -> None:
+    answer = ask(pool, Advance(6, 1, huge(), 0, 3))
+    assert answer.failure is not None
+    assert answer.failure.reason is Reason.OUT_OF_MEMORY, answer.failure.message
+    assert ask(pool, Advance(7, 1, config(), 0, 3)).done is Reason.FINISHED
+
+
+def huge() -> FitConfig:
+    """A model of 16 TiB: no machine gives that, and none tries for long."""
+    model = config().model.model_copy(update={"hidden_size": 2**20})
+    return config().model_copy(update={"model": model})
+
+
+def test_a_worker_that_is_given_up_tells_nothing_and_is_replaced(pool: Pool) -> None:
+    worker = pool.idle()[0]
+    pool.submit(worker, Advance(8, 1, config(epochs=100_000), 0, 100_000, slice_s=60.0))
+    pool.kill(worker)
+    all_up(pool)
+    assert ask(pool, Advance(9, 1, config(), 0, 3), worker).done is Reason.FINISHED
+
+
+def test_training_changes_no_data(pool: Pool, data: tuple[Prepared, ...]) -> None:
+    before = {name: array[:1000].copy() for name, array in data[0].arrays().items()}
+    assert ask(pool, Advance(10, 1, config(window_norm="standard", naive_season=12), 0, 3)).done is Reason.FINISHED
+    for name, array in data[0].arrays().items():
+        assert np.array_equal(before[name], array[:1000]), name
+
+
+def test_a_killed_worker_is_lost_and_a_fresh_one_takes_its_place(ray_pool: RayPool) -> None:
+    all_up(ray_pool)
+    old = pid(ask(ray_pool, Advance(20, 1, config(), 0, 1), 1))
+    ray_pool.submit(1, Advance(20, 1, config(epochs=100_000), 0, 100_000, slice_s=60.0))
+    time.sleep(0.3)
+    os.kill(old, signal.SIGKILL)
+    began = time.monotonic()
+    event = next_event(ray_pool)
+    assert event.worker == 1
+    assert isinstance(event.answer, Lost)
+    assert event.answer.message
+    assert time.monotonic() - began < 10
+    assert 1 not in ray_pool.idle()  # the fresh one is still starting
+    all_up(ray_pool)
+    answer = ask(ray_pool, Advance(20, 2, config(), 0, 3), 1)
+    assert answer.done is Reason.FINISHED
+    assert pid(answer) != old
+
+
+def test_workers_share_the_data_without_a_copy(ray_pool: RayPool) -> None:
+    all_up(ray_pool)
+    for worker in (0, 1):
+        answer = ask(ray_pool, Advance(30 + worker, 1, config(), 0, 3), worker)
+        own = psutil.Process(pid(answer)).memory_full_info().uss
+        assert own < BALLAST, f"worker {worker} has {own / 2**20:.0f} MiB of its own"
+
+
+def test_the_data_are_read_only_in_a_worker(ray_pool: RayPool) -> None:
+    import ray
+
+    def writeable(data: tuple[Prepared, ...]) -> list[str]:
+        return [name for name, array in data[0].arrays().items() if array.size and array.flags.writeable]
+
+    assert ray.get(ray.remote(num_cpus=0)(writeable).remote(ray_pool._data)) == []
+
+
+def test_more_workers_than_the_cluster_has_room_for_are_refused(ray_pool: RayPool, data: tuple[Prepared, ...]) -> None:
+    with pytest.raises(Unavailable, match=r"resources.workers is 999, but the Ray cluster has room for \d+"):
+        open_pool(data, ResourcesConfig(workers=999), most=1)
+    with pytest.raises(Unavailable, match="too little for one worker of 1000 CPUs"):
+        open_pool(data, ResourcesConfig(cpus_per_worker=1000), most=1)
+
+
+def test_workers_that_cannot_start_end_the_sweep_with_the_reason(ray_pool: RayPool) -> None:
+    import ray
+
+    def unreadable() -> None:
+        raise OSError("the data are gone")
+
+    whole = ray_pool._data
+    ray_pool._data = ray.remote(num_cpus=0)(unreadable).remote()
+    try:
+        ray_pool.kill(0)
+        with pytest.raises(Unavailable, match=r"(?s)5 workers in a row died while starting.*the data are gone"):
+            next_event(ray_pool)
+    finally:
+        ray_pool._data = whole
+        ray_pool.kill(0)
+    all_up(ray_pool)
+
+
+def test_a_session_leaves_a_ray_alone_that_was_there_before(ray_pool: RayPool) -> None:
+    import ray
+
+    with ray_session("local", ResourcesConfig(workers=1)):
+        pass
+    assert ray.is_initialized()
