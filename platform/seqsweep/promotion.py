@@ -23,10 +23,11 @@ from seqsweep.records import TrialRecord
 from seqsweep.serving import fetch
 from seqsweep.store.records import Store, SweepRecord
 from seqsweep.tracking.contest import champion_on
+from seqsweep.tracking.notes import model_note, version_note
 from seqsweep.tracking.package import build_package
 from seqsweep.tracking.packaged import Package
-from seqsweep.tracking.registry import ModelVersion, Registry
-from seqsweep.tracking.runs import find_run
+from seqsweep.tracking.registry import ModelVersion, Registry, Story
+from seqsweep.tracking.runs import closing_point, find_run
 from seqsweep.training.predict import predict
 
 Requirement = Literal["beats_champion", "beats_baseline"]
@@ -41,7 +42,7 @@ class Promotion:
     reasons: tuple[str, ...]
     figures: Mapping[str, float]
     test_uses: int
-    """How often this test part has been used to judge a model, this time included."""
+    """How many models this test part has judged, this one included: each makes the next figure less honest."""
 
     def summary(self) -> dict[str, Any]:
         """As plain values."""
@@ -56,21 +57,25 @@ def register_winner(record: SweepRecord, sweep: Sweep, winner: TrialRecord, weig
     """
     if sweep.registration is None or winner.outcome is None or winner.outcome.value is None:
         raise ValueError("only a trial with a value is registered, and only where the sweep says so")
-    run = find_run(settings.tracking_uri, record)
+    run = find_run(settings.tracking_uri, record, winner.number)
     if run is None:
-        raise NotFound(f"sweep {sweep.name} has no run in MLflow yet; `seqsweep project {sweep.name}` brings it")
-    figures = {f"val_{sweep.metric.name}": winner.outcome.value} | {
+        raise NotFound(f"trial {winner.number} of {sweep.name} has no run in MLflow yet; "
+                       f"`seqsweep project {sweep.name}` brings it")
+    figures = {f"best_val_{sweep.metric.name}": winner.outcome.value} | {
         f"test_{name}": value for name, value in _winner_row(evaluation).items()}
     package = Package.of(sweep=sweep.name, trial=winner.number,
                          fit=fit_config(sweep, winner.trial.params, winner.trial.seed), data=sweep.data,
                          prepare=sweep.prepare, prepared=data, weights=weights, figures=figures)
     tags = {"sweep": sweep.name, "trial": str(winner.number), "data_hash": package.data_hash}
+    name = sweep.registration.model or sweep.name
+    story = Story(model_note(sweep, name), version_note(evaluation, sweep.metric.name, sweep.name),
+                  {name: str(value) for name, value in winner.trial.params.items()},
+                  tuple(closing_point(winner, name, value) for name, value in package.facts.figures.items()))
     with tempfile.TemporaryDirectory(prefix="seqsweep-") as folder:
         built = build_package(Path(folder) / "model", package, _example(sweep, package))
         return Registry(settings.tracking_uri).register(
-            sweep.registration.model or sweep.name, built, run_id=run, key=f"{record.uid}/{winner.number}",
-            alias=sweep.registration.alias, tags={f"seqsweep.{name}": value for name, value in tags.items()},
-            figures=package.facts.figures)
+            name, built, run_id=run, key=f"{record.uid}/{winner.number}", alias=sweep.registration.alias,
+            tags={f"seqsweep.{name}": value for name, value in tags.items()}, story=story)
 
 
 def promote(reference: str, settings: Settings, *, to: str = "champion", margin: float = 0.0,
@@ -90,11 +95,11 @@ def promote(reference: str, settings: Settings, *, to: str = "champion", margin:
     _check_same(package, data, version)
     candidate = predict(package.facts.fit, package.weights, data, "test")
     with Store.open(settings.store) as store:
-        uses = store.touch_test(data[0].info.data_hash, sweep.name, str(version))
+        uses = store.touch_test(data[0].info.data_hash, sweep.name, f"trial {package.facts.trial}")
     champion = _champion(version.name, to, data[0], sweep, settings)
     verdict = decide(PromoteConfig(to=to, require=require, margin=margin), package.facts.fit, data[0], candidate,
                      baselines(package.facts.fit.task, data[0], "test"), champion)
-    reasons = (*verdict.reasons, f"this test part has been used {uses} time{'s' * (uses != 1)}")
+    reasons = (*verdict.reasons, f"this test part has judged {uses} model{'s' * (uses != 1)} so far")
     if not verdict.passed:
         raise Refused(*(Problem(f"{version} is not promoted", reason) for reason in reasons))
     Registry(settings.tracking_uri).promote(version.name, version.version, to, by=getpass.getuser(),

@@ -37,6 +37,10 @@ def _read_names() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
                 names.add(node.attr)
+            # The stored sweep is JSON, of which a room may read one key: spec.get("experiment").
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".get"):
+                names.update(arg.value for arg in node.args if isinstance(arg, ast.Constant)
+                             and isinstance(arg.value, str))
     return names
 
 

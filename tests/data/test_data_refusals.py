@@ -123,7 +123,7 @@ CLASSIFY: list[tuple[str, Change, dict[str, Any], list[str]]] = [
      ["no sequence of class rare is in the", "split.val: 20%"]),
     ("too few", lambda t: t[t["id"].isin([f"q{i}" for i in range(4)])], {}, ["part", "4 sequences"]),
     ("by time", lambda t: t, {"split": {"by": "time"}}, ["split.by: time", "random, group or given"]),
-    ("lags", lambda t: t, {"prepare": {"lags": (1,)}}, ["prepare.lags"]),
+    ("lags", lambda t: t, {"prepare": {"lags": (1,)}}, ["prepare", "no lags and differences"]),
     ("no series", lambda t: t, {"data": {"series": None}}, ["data.series"]),
     ("embargo", lambda t: t, {"split": {"embargo": 3}}, ["split.embargo"]),
     ("folds and val", lambda t: t, {"split": {"folds": 3, "val": "20%"}}, ["split.val", "one of the folds"]),

@@ -147,7 +147,7 @@ def test_unknown_categories_are_zeros(tmp_path: Path) -> None:
     (lambda t: t[:0], ["no rows"]),
     (lambda t: t.astype({"y": object}).assign(y="x"), ["data, row 0, column y", "'x'"]),
     (lambda t: t[t["y"].notna()], ["series s0 has 0 rows after its last observed target", "2 rows with k filled in"]),
-    (lambda t: t.iloc[33:40], ["context 4 + 3 = 9 rows"]),
+    (lambda t: t.iloc[33:40], ["difference 3 = 9 rows"]),
     (lambda t: t.assign(k=t["k"].where(t["y"].notna())), ["row 38, column k", "missing"]),
     (lambda t: t.iloc[::2], ["data, row 2", "but a step is h"]),
     (lambda t: t.assign(t=range(40)), ["column t", "it holds numbers", "timestamps, as in training"]),

@@ -210,7 +210,8 @@ def test_stages_and_uses_of_a_test_part(store: Store) -> None:
     assert set(store.stages("wind")) == {"prepare", "evaluate"}
 
     assert store.test_uses("data") == 0
-    assert [store.touch_test("data", "wind", "m1"), store.touch_test("data", "tide", "m2")] == [1, 2]
+    uses = [store.touch_test("data", sweep, model) for sweep, model in (("wind", "m1"), ("tide", "m1"), ("wind", "m1"))]
+    assert uses == [1, 2, 2]
     assert (store.test_uses("data"), store.test_uses("other")) == (2, 0)
 
 

@@ -257,13 +257,19 @@ class Store:
     # -- uses of test parts
 
     def touch_test(self, data_hash: str, sweep: str, model: str) -> int:
-        """Record that a test part was used to judge a model; returns how often it was used, this time included."""
+        """Record that a test part was used to judge a model; returns how many models it has judged, this one included.
+
+        Judging the same model again tells nothing new, and counts once.
+        """
+        same = (test_uses.c.data_hash == data_hash, test_uses.c.sweep == sweep, test_uses.c.model == model)
         with self._database.write() as connection:
-            connection.execute(insert(test_uses).values(data_hash=data_hash, sweep=sweep, model=model, created=now()))
+            if connection.execute(select(func.count()).select_from(test_uses).where(*same)).scalar_one() == 0:
+                connection.execute(insert(test_uses).values(data_hash=data_hash, sweep=sweep, model=model,
+                                                            created=now()))
             return _test_uses(connection, data_hash)
 
     def test_uses(self, data_hash: str) -> int:
-        """How often a test part was used."""
+        """How many models a test part has judged."""
         with self._database.read() as connection:
             return _test_uses(connection, data_hash)
 
