@@ -162,7 +162,7 @@ class _Run:
             if not self._searched():
                 self._start_ray(preparing, session)
             data = preparing.result()
-        data_hash = _hash([fold.info.data_hash for fold in data])
+        data_hash = data[0].info.data_hash  # of all folds
         known = self.store.sweep(self.sweep.name).data_hash
         if known not in (None, data_hash):
             raise Conflict(Problem(self.sweep.name, "the data have changed since this sweep began",

@@ -14,10 +14,13 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Metric
 
 from seqsweep.errors import Conflict, NotFound, Unavailable
 from seqsweep.tracking.client import masked
-from seqsweep.tracking.registry import ModelVersion, Registry
+from seqsweep.tracking.registry import ModelVersion, Registry, Story
+
+STORY = Story("Forecasts load.", "**trial 1 wins**", {"cell": "gru"}, (Metric("test_mae", 0.25, 7_000, 3),))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def package(tmp_path: Path) -> Path:
 
 def register(registry: Registry, folder: Path, run_id: str, name: str, key: str) -> ModelVersion:
     return registry.register(name, folder, run_id=run_id, key=key, alias="challenger",
-                             tags={"trial": key[-1]}, figures={"test_mae": 0.25})
+                             tags={"trial": key[-1]}, story=STORY)
 
 
 def promote(registry: Registry, name: str, version: int) -> ModelVersion:
@@ -61,6 +64,24 @@ def test_registering_makes_a_version_that_holds_the_alias_and_can_be_downloaded(
     assert (version.name, version.version, version.aliases, version.run_id) == ("one", 1, ("challenger",), run_id)
     assert version.tags["trial"] == "1"
     assert (registry.download(version, tmp_path / "copy") / "weights.txt").read_text() == "1 2 3"
+
+
+def test_a_version_and_its_model_tell_what_they_are(registry: Registry, package: Path, run_id: str,
+                                                    database: str) -> None:
+    register(registry, package, run_id, "told", "e:1")
+    client = MlflowClient(database, database)
+    version = client.get_model_version("told", "1")
+    assert client.get_registered_model("told").description == "Forecasts load."
+    assert version.description == "**trial 1 wins**"
+    model, = client.search_logged_models([client.get_run(run_id).info.experiment_id], filter_string="name = 'told'")
+    assert model.params == {"cell": "gru"}
+    assert model.tags["mlflow.modelVersions"] == '[{"name": "told", "version": 1}]'
+    assert (7_000, 3, 0.25) in [(point.timestamp, point.step, point.value)
+                                for point in client.get_metric_history(run_id, "test_mae")]
+
+    client.update_registered_model("told", "a person's own words")
+    register(registry, package, run_id, "told", "e:2")
+    assert client.get_registered_model("told").description == "a person's own words"
 
 
 def test_registering_twice_makes_one_version(registry: Registry, package: Path, run_id: str, database: str) -> None:

@@ -21,6 +21,7 @@ from mlflow.entities import Metric, Run
 from seqsweep.errors import Unavailable
 from seqsweep.records import Outcome, Reason, Report, Trial, TrialState
 from seqsweep.store.records import Lease, Store, SweepState
+from seqsweep.tracking.notes import VIEW_TAG, VIEWS, view_tag
 from seqsweep.tracking.runs import Runs, find_run, project
 
 SPEC = {"version": 1, "name": "wind", "experiment": "energy", "method": "tpe", "data": {"path": "a.csv", "time": None},
@@ -144,8 +145,94 @@ def test_the_parent_tells_the_sweep(store: Store, uri: str, tmp_path: Path) -> N
         ("0", "complete", "0.2", "0.0"), ("1", "pruned", "0.9", "0.001"), ("2", "failed", "", "0.002")]
 
 
+def evaluate(store: Store, lease: Lease, key: str, headline: str) -> None:
+    rows = [{"kind": "winner", "name": "trial 0", "validation": 0.2, "test": {"mae": 0.25, "mase": math.inf},
+             "params": {"cell": "gru", "lr": 0.0123456}},
+            {"kind": "baseline", "name": "repeat last", "validation": None, "test": {"mae": 0.5, "mase": 2e4},
+             "params": {}}]
+    store.put_stage(lease, "evaluate", key, {"headline": headline, "winner": 0, "rows": rows, "test_uses": 1})
+
+
+def test_an_evaluated_sweep_shows_test_figures_and_says_who_won(store: Store, uri: str) -> None:
+    lease = fill(store)
+    project(store, "wind", uri)
+    assert "mlflow.note.content" not in runs_of(uri)["wind"].data.tags
+    evaluate(store, lease, "k1", "trial 0 wins: mae 0.25")
+    project(store, "wind", uri)
+    runs = runs_of(uri)
+    ended = store.trials("wind")[0].ended
+    assert ended is not None
+    for name in ("wind", "wind-0"):
+        assert history(uri, runs[name])["test_mae"] == [(2, round(ended * 1000), "0.25")]
+        assert "test_mase" not in runs[name].data.metrics  # not finite
+    assert "test_mae" not in runs["wind-1"].data.metrics
+    note = runs["wind"].data.tags["mlflow.note.content"]
+    assert note.startswith("**trial 0 wins: mae 0.25**")
+    assert "| **trial 0** | 0.2 | 0.25 | inf |\n| repeat last |  | 0.5 | 20,000 |" in note.replace("&emsp;", "")
+    assert "Parameters of trial 0: `cell` gru, `lr` 0.01235" in note
+
+
+def test_what_a_person_wrote_over_the_description_stays_until_another_evaluation(store: Store, uri: str) -> None:
+    lease = fill(store)
+    evaluate(store, lease, "k1", "trial 0 wins")
+    project(store, "wind", uri)
+    client, parent = MlflowClient(uri), find_run(uri, store.sweep("wind"))
+    assert parent is not None
+    client.set_tag(parent, "mlflow.note.content", "ours, keep")
+    project(store, "wind", uri)
+    assert runs_of(uri)["wind"].data.tags["mlflow.note.content"] == "ours, keep"
+    evaluate(store, lease, "k2", "trial 0 wins again")
+    project(store, "wind", uri)
+    assert runs_of(uri)["wind"].data.tags["mlflow.note.content"].startswith("**trial 0 wins again**")
+
+
+def test_the_data_show_as_the_dataset_of_every_run(store: Store, uri: str) -> None:
+    fill(store)
+    project(store, "wind", uri)
+    project(store, "wind", uri)
+    for run in runs_of(uri).values():
+        assert run.inputs is not None
+        given = [(each.dataset.name, each.dataset.digest) for each in run.inputs.dataset_inputs]
+        assert given == [("a.csv", "d1")]
+
+
+def test_a_view_of_the_trials_is_saved_once_and_old_ones_make_way(store: Store, uri: str) -> None:
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("energy")
+    for number in range(VIEWS):
+        client.set_experiment_tag(experiment, f"{VIEW_TAG}seqsweep-{number}", json.dumps({"createdAt": 100 + number}))
+    client.set_experiment_tag(experiment, f"{VIEW_TAG}a-persons-own", "deflate;x")
+    fill(store)
+    project(store, "wind", uri)
+    tag, parent = view_tag(store.sweep("wind")), find_run(uri, store.sweep("wind"))
+    tags = client.get_experiment(experiment).tags
+    assert f"{VIEW_TAG}seqsweep-0" not in tags
+    assert {f"{VIEW_TAG}seqsweep-1", f"{VIEW_TAG}a-persons-own", tag} <= set(tags)
+    view = json.loads(tags[tag])
+    state = json.loads(view["state"])
+    assert view["name"] == "wind: trials, best first"
+    assert state["searchFilter"] == f"tags.mlflow.parentRunId = '{parent}'"
+    assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`best_val_mae`", True)
+    assert state["selectedColumns"][-1] == "params.`cell`"
+
+    client.set_experiment_tag(experiment, tag, tags[tag].replace("best first", "changed"))
+    project(store, "wind", uri)
+    assert json.loads(client.get_experiment(experiment).tags[tag])["name"] == "wind: trials, changed"
+
+
+def test_mlflow_sends_no_telemetry_and_keeps_quiet() -> None:
+    code = ("import logging, seqsweep.tracking.runs, mlflow.telemetry\n"
+            "print(mlflow.telemetry.get_telemetry_client(), logging.getLogger('mlflow').getEffectiveLevel())")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    told = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, env=environment,
+                          capture_output=True, text=True)
+    assert told.stdout.split() == ["None", "40"]
+
+
 def test_projecting_again_doubles_nothing(store: Store, uri: str) -> None:
     lease = fill(store)
+    evaluate(store, lease, "k1", "trial 0 wins")
     project(store, "wind", uri)
     before = everything(uri)
     project(store, "wind", uri)

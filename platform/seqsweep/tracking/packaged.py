@@ -55,7 +55,7 @@ class Facts(Config):
     weights: dict[str, Any]
     """What training notes beside the arrays."""
     figures: dict[str, float] = {}
-    """Metrics by part: `val_mae`, `test_mae`; only finite ones."""
+    """Metrics by part: `best_val_mae`, `test_mae`; only finite ones."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
 from mlflow.entities.model_registry import ModelVersion as StoredVersion
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from seqsweep.errors import Conflict, NotFound, Problem
 from seqsweep.tracking.client import answering, connect
@@ -44,6 +45,20 @@ class ModelVersion:
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"
+
+
+@dataclass(frozen=True)
+class Story:
+    """What the pages of a model and its version tell a person."""
+
+    model: str = ""
+    """Description of the model, in Markdown; written with its first version only."""
+    version: str = ""
+    """Description of the version, in Markdown."""
+    params: Mapping[str, str] = field(default_factory=dict)
+    """Parameters of the version."""
+    metrics: tuple[Metric, ...] = ()
+    """Finite figures of the version, as points of the run it comes from."""
 
 
 class Registry:
@@ -79,16 +94,17 @@ class Registry:
         return tuple(sorted(found, key=lambda version: -version.version))
 
     def register(self, name: str, folder: Path, *, run_id: str, key: str, alias: str,
-                 tags: Mapping[str, str], figures: Mapping[str, float] | None = None) -> ModelVersion:
+                 tags: Mapping[str, str], story: Story | None = None) -> ModelVersion:
         """Upload a package as a model of the run, and register it as a new version that gets the alias.
 
-        `figures` (finite) become metrics of the model. Doing it again with the same key returns the version there
-        is; a half-done upload is gone on with.
+        Doing it again with the same key returns the version there is; a half-done upload is gone on with.
         A later version that already holds the alias keeps it.
         """
+        story = story or Story()
         with self._answering():
+            self._ensure_model(name, story.model)
             version = self._with_key(name, key) or self._create_version(
-                name, folder, run_id, {**tags, KEY_TAG: key}, figures or {})
+                name, folder, run_id, {**tags, KEY_TAG: key}, story)
             holder = self._holder(name, alias)
             if holder is None or holder < version.version:
                 self._client.set_registered_model_alias(name, alias, str(version.version))
@@ -158,41 +174,44 @@ class Registry:
         return f"registered are: {', '.join(names)}" if names else "no model is registered yet"
 
     def _with_key(self, name: str, key: str) -> ModelVersion | None:
-        self._ensure_model(name)
         with_key = [_version(stored, {}) for stored in self._search(name) if stored.tags.get(KEY_TAG) == key]
         return min(with_key, key=lambda version: version.version, default=None)
 
-    def _ensure_model(self, name: str) -> None:
+    def _ensure_model(self, name: str, description: str) -> None:
         try:
-            self._client.create_registered_model(name)
+            self._client.create_registered_model(name, description=description)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
     def _create_version(self, name: str, folder: Path, run_id: str, tags: Mapping[str, str],
-                        figures: Mapping[str, float]) -> ModelVersion:
-        model = self._upload(name, folder, run_id, tags, figures)
+                        story: Story) -> ModelVersion:
+        model = self._upload(name, folder, run_id, tags, story)
         # A source of the form models:/m-... would be looked up at MLflow's global address instead of the client's.
         stored = self._client.create_model_version(name, source=model.artifact_location, run_id=run_id,
-                                                   tags=dict(tags), model_id=model.model_id)
+                                                   tags=dict(tags), model_id=model.model_id,
+                                                   description=story.version)
+        self._client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(
+            [{"name": name, "version": int(stored.version)}])})  # else its page says that it is not registered
         return _version(stored, {})
 
     def _upload(self, name: str, folder: Path, run_id: str, tags: Mapping[str, str],
-                figures: Mapping[str, float]) -> LoggedModel:
+                story: Story) -> LoggedModel:
         run = self._client.get_run(run_id)
         experiment = run.info.experiment_id
         same_key = f"tags.`{KEY_TAG}` = '{tags[KEY_TAG]}' AND name = '{name}'"
         begun = self._client.search_logged_models([experiment], filter_string=same_key, max_results=1)
         model = begun[0] if begun else self._client.create_logged_model(
-            experiment, name=name, source_run_id=run_id, tags=dict(tags), model_type="seqsweep")
+            experiment, name=name, source_run_id=run_id, tags=dict(tags), params=dict(story.params),
+            model_type="seqsweep")
         if model.status != "READY":
             linked = run.outputs.model_outputs if run.outputs else []
             if model.model_id not in {output.model_id for output in linked}:
                 self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
             self._client.log_model_artifacts(model.model_id, str(folder))
-            # The run's own time, so that a point written again is the same point.
-            self._client.log_batch(run_id, [Metric(name, value, run.info.start_time, 0, model_id=model.model_id)
-                                            for name, value in figures.items()])
+            self._client.log_batch(run_id, [
+                Metric(point.key, point.value, point.timestamp, point.step, model_id=model.model_id)
+                for point in story.metrics])
             model = self._client.finalize_logged_model(model.model_id, "READY")
         return model
 

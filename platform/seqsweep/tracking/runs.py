@@ -25,6 +25,15 @@ from seqsweep.errors import Unavailable
 from seqsweep.records import Report, TrialRecord, TrialState
 from seqsweep.store.records import Store, SweepRecord, SweepState
 from seqsweep.tracking.client import answering, connect
+from seqsweep.tracking.notes import (
+    dataset,
+    superfluous_views,
+    sweep_note,
+    test_figures,
+    trials_view,
+    view_link,
+    view_tag,
+)
 
 SWEEP_TAG = "seqsweep.uid"
 """Tag of every run of a sweep: the sweep's uid, which unlike its name is never given twice."""
@@ -34,6 +43,8 @@ REVISION_TAG = "seqsweep.revision"
 """Tag of a child run: the trial's revision when it was last projected."""
 EPOCH_TAG = "seqsweep.epoch"
 """Tag of a child run: the last epoch that was projected."""
+NOTED_TAG = "seqsweep.noted"
+"""Tag of a sweep's run: the evaluation its description tells of; a person's own words over it stay."""
 PARENT_TAG = "mlflow.parentRunId"
 
 BATCH = 100
@@ -98,6 +109,7 @@ class Runs:
             self._client = connect(tracking_uri)
             self._experiment = _ensure_experiment(self._client, tracking_uri, _experiment_name(sweep))
             self._parent, self._children = self._find(sweep)
+            self._ensure_view(sweep)
 
     def project_trials(self) -> int:
         """Project the trials that were written since the last call; returns how many they were."""
@@ -119,9 +131,41 @@ class Runs:
             tags = {**_facts(sweep.facts), "seqsweep.state": sweep.state.value, "seqsweep.message": sweep.message,
                     "seqsweep.data_hash": sweep.data_hash or "", "seqsweep.trials": str(len(records))}
             self._log(self._parent, _best_so_far(records, f"best_{self._metric}", self._sign), {}, tags)
+            self._log_dataset(self._parent, sweep)
+            self._project_evaluation(sweep, records)
             self._client.log_text(self._parent, sweep.document, "sweep.yaml")
             self._client.log_text(self._parent, leaderboard_csv(records, self._sign), "leaderboard.csv")
             self._set_status(self._parent, SWEEP_STATUS[sweep.state], sweep.updated)
+
+    def _project_evaluation(self, sweep: SweepRecord, records: Sequence[TrialRecord]) -> None:
+        """The winner's test figures, beside its curve and on the sweep's run, which also gets a description."""
+        stage = self._store.stage(self._name, "evaluate")
+        if stage is None:
+            return
+        winner = next(record for record in records if record.number == stage.value["winner"])
+        child = self._children.get(f"{sweep.uid}/{winner.number}")
+        if child is None:
+            return  # it ended after the trials were projected
+        points = [closing_point(winner, name, value) for name, value in test_figures(stage).items()]
+        self._log(child.run_id, points, {}, {})
+        noted = self._client.get_run(self._parent).data.tags.get(NOTED_TAG)
+        note = sweep_note(stage.value, self._metric.removeprefix("val_"), view_link(self._experiment, sweep))
+        self._log(self._parent, points, {}, {} if noted == stage.key else {
+            "mlflow.note.content": note, NOTED_TAG: stage.key})
+
+    def _ensure_view(self, sweep: SweepRecord) -> None:
+        """Save a view of the sweep's trials once: a person may change or delete it."""
+        tags = self._client.get_experiment(self._experiment).tags
+        if self._parent in tags.get(view_tag(sweep), ""):
+            return
+        view = trials_view(sweep, self._parent, self._sign)
+        self._client.set_experiment_tag(self._experiment, view_tag(sweep), view)
+        for tag in superfluous_views({**tags, view_tag(sweep): view}):
+            self._client.delete_experiment_tag(self._experiment, tag)
+
+    def _log_dataset(self, run_id: str, sweep: SweepRecord) -> None:
+        if given := dataset(sweep):
+            self._client.log_inputs(run_id, [given])
 
     def _find(self, sweep: SweepRecord) -> tuple[str, dict[str, _ChildRun]]:
         """The sweep's run, created where there is none, and those of its trials by key; duplicates are deleted."""
@@ -158,6 +202,8 @@ class Runs:
             return
         if child is None:
             child = self._children[key] = self._create_child(sweep, record, key)
+        if not child.revision:
+            self._log_dataset(child.run_id, sweep)
         epoch = _settled_epoch(record)
         metrics = list(_curve(record, child.epoch, epoch)) + _summary(record, self._metric)
         tags = {**_trial_tags(sweep, record), PARENT_TAG: self._parent,
@@ -277,8 +323,13 @@ def _summary(record: TrialRecord, metric: str) -> list[Metric]:
     figures = {name: float(value) for name, value in record.extra.items() if not isinstance(value, bool | str)}
     if record.outcome.value is not None and record.outcome.best_epoch is not None:
         figures |= {f"best_{metric}": record.outcome.value, "best_epoch": float(record.outcome.best_epoch)}
-    step = record.outcome.best_epoch or 0
-    return [Metric(name, value, _milliseconds(record.ended), step) for name, value in figures.items()]
+    return [closing_point(record, name, value) for name, value in figures.items()]
+
+
+def closing_point(record: TrialRecord, name: str, value: float) -> Metric:
+    """A figure of the whole trial, put at its best epoch and its end: written again it is the same point."""
+    step = record.outcome.best_epoch if record.outcome else None
+    return Metric(name, value, _milliseconds(record.ended or 0.0), step or 0)
 
 
 def _best_so_far(records: Sequence[TrialRecord], name: str, sign: int) -> list[Metric]:
@@ -296,11 +347,12 @@ def _trial_tags(sweep: SweepRecord, record: TrialRecord) -> dict[str, str]:
     known = _facts({name: sweep.facts[name] for name in ("code_version", "hardware") if name in sweep.facts})
     measured = _facts({name: value for name, value in record.extra.items() if isinstance(value, bool | str)})
     outcome = record.outcome
-    return {**known, **measured, "seqsweep.sweep": sweep.name, "seqsweep.state": record.state.value,
+    tags = {**known, **measured, "seqsweep.sweep": sweep.name, "seqsweep.state": record.state.value,
             "seqsweep.reason": outcome.reason.value if outcome else "",
             "seqsweep.message": outcome.message if outcome else "", "seqsweep.seed": str(record.trial.seed),
             "seqsweep.data_hash": sweep.data_hash or "", "seqsweep.worker": record.worker,
             "seqsweep.attempts": str(record.attempts), "seqsweep.grid_cell": record.trial.grid_cell}
+    return {name: value for name, value in tags.items() if value}
 
 
 def _facts(facts: Mapping[str, Any]) -> dict[str, str]:
@@ -315,8 +367,13 @@ def _sweep_params(sweep: SweepRecord) -> dict[str, str]:
         for name, value in nested.items():
             if value is not None:
                 key = f"{section}.{name}" if name else section
-                params[key] = value if isinstance(value, str) else json.dumps(value)
+                params[key] = value if isinstance(value, str) else json.dumps(_stated(value))
     return params
+
+
+def _stated(value: Any) -> Any:
+    """Without the fields of a searched parameter that say nothing: no bound, no step, no condition."""
+    return {key: each for key, each in value.items() if each not in (None, {})} if isinstance(value, dict) else value
 
 
 def _milliseconds(seconds: float) -> int:
