@@ -1,0 +1,353 @@
+"""The whole run from Python: prepare, search, evaluate, register, promote, and again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_sweeps import classification, forecasting, settings_in, table, write_classes, write_series
+
+import seqsweep
+from seqsweep.config.loader import load_sweep
+from seqsweep.config.settings import Settings
+from seqsweep.errors import Conflict, InvalidData, InvalidSweep, NotFound, Refused
+from seqsweep.promotion import promote
+from seqsweep.serving import predict
+from seqsweep.store.records import Store
+from seqsweep.tracking.client import connect
+from seqsweep.tracking.registry import Registry
+
+Said = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for the whole file, since MLflow takes seconds to make its tables."""
+    folder = tmp_path_factory.mktemp("submit")
+    write_series(folder / "load.csv")
+    write_classes(folder / "trend.csv")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def settings(place: Path) -> Settings:
+    return settings_in(place)
+
+
+@pytest.fixture(scope="module")
+def finished(place: Path, settings: Settings) -> seqsweep.SweepResult:
+    return seqsweep.submit(forecasting(place / "load.csv"), settings)
+
+
+@pytest.fixture(autouse=True)
+def in_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+
+
+# -- the result
+
+
+def test_the_trials_come_as_a_table(finished: seqsweep.SweepResult) -> None:
+    trials = finished.trials
+    assert list(trials.index) == [0, 1, 2, 3]
+    assert set(trials["state"]) == {"complete"}
+    assert list(trials["epochs"]) == [3] * 4
+    assert (trials["seconds"] > 0).all()
+    assert trials["learning_rate"].between(1e-2, 1e-1).all()
+    assert set(trials["hidden_size"]) <= {4, 8}
+
+
+def test_the_best_trial_has_the_least_value(finished: seqsweep.SweepResult) -> None:
+    best = finished.best
+    assert best.value == finished.trials["value"].min()
+    assert best.number == finished.trials["value"].idxmin()
+    assert best.params == {"learning_rate": finished.trials["learning_rate"][best.number],
+                           "hidden_size": finished.trials["hidden_size"][best.number], "epochs": 3, "batch_size": 32}
+    assert 1 <= best.epoch <= 3
+
+
+def test_the_leaderboard_has_the_winner_and_every_baseline(finished: seqsweep.SweepResult) -> None:
+    board = finished.leaderboard()
+    assert list(board["kind"]).count("winner") == 1
+    assert (board["kind"] == "baseline").sum() >= 3
+    assert board[board["kind"] == "winner"]["name"].item() == f"trial {finished.best.number}"
+    scored = board[board["kind"] != "trial"]
+    assert scored["test_mae"].notna().all()
+    assert set(board[board["kind"] != "baseline"]["name"]) == {f"trial {number}" for number in range(4)}
+
+
+def test_the_summary_and_status_tell_the_same(finished: seqsweep.SweepResult) -> None:
+    summary, status = finished.summary(), finished.status()
+    assert summary["state"] == status["state"] == finished.state == "finished"
+    assert summary["best"]["number"] == finished.best.number
+    assert summary["headline"] == status["headline"] == finished.headline
+    assert summary["model"] == status["model"] == finished.model == "load/1"
+    assert status["trials"] == {"complete": 4}
+    assert status["controller"] is None
+    assert status["failures"] == []
+    assert finished.headline in repr(finished)
+
+
+def test_a_finished_sweep_is_found_again_by_name(finished: seqsweep.SweepResult, settings: Settings) -> None:
+    found = seqsweep.open_sweep("load", settings)
+    assert found.best == finished.best
+    with pytest.raises(NotFound, match=r"no sweep named laod .*did you mean load\?"):
+        seqsweep.open_sweep("laod", settings)
+
+
+def test_the_registered_model_predicts_what_comes_next(finished: seqsweep.SweepResult, place: Path) -> None:
+    frame = pd.read_csv(place / "load.csv")
+    frame.loc[397:, "load"] = np.nan  # the promotions of the last three hours are known, the load is to be forecast
+    predicted = finished.predict(frame)
+    assert list(predicted["ahead"]) == [1, 2, 3]
+    assert list(predicted["time"].astype(str)) == list(frame["time"][397:])
+    assert np.isfinite(predicted["prediction"]).all()
+
+
+# -- twice, more, and otherwise
+
+
+def test_submitting_again_trains_nothing_and_says_so(finished: seqsweep.SweepResult, place: Path, settings: Settings,
+                                                     capsys: Said) -> None:
+    before = table(settings, "load", times=True)
+    with Store.open(settings.store) as store:
+        uses = store.test_uses(store.sweep("load").data_hash or "")
+    capsys.readouterr()
+    again = seqsweep.submit(forecasting(place / "load.csv"), settings)
+    said = capsys.readouterr().err
+    assert "nothing to train: all 4 trials are there" in said
+    assert "unchanged: load/1" in said
+    assert table(settings, "load", times=True) == before
+    assert again.model == "load/1"
+    assert len(Registry(settings.tracking_uri).versions("load")) == 1
+    with Store.open(settings.store) as store:
+        assert store.test_uses(store.sweep("load").data_hash or "") == uses
+    assert len(runs_of(settings, "load")) == 5
+
+
+def runs_of(settings: Settings, name: str) -> list[Any]:
+    client = connect(settings.tracking_uri)
+    experiment = client.get_experiment_by_name(name)
+    return list(client.search_runs([experiment.experiment_id], max_results=1000))
+
+
+def test_a_path_a_dict_and_a_sweep_are_the_same_sweep(finished: seqsweep.SweepResult, place: Path, settings: Settings,
+                                                      capsys: Said) -> None:
+    import yaml
+
+    document = forecasting(place / "load.csv")
+    (place / "load.yaml").write_text(yaml.safe_dump(document))
+    for source in (place / "load.yaml", str(place / "load.yaml"), load_sweep(document)):
+        assert seqsweep.submit(source, settings).model == "load/1"
+        assert "nothing to train" in capsys.readouterr().err
+    with pytest.raises(InvalidSweep, match="metrik"):
+        seqsweep.submit(document | {"metrik": 1}, settings)
+
+
+def test_a_larger_budget_goes_on_where_the_smaller_ended(place: Path, settings: Settings) -> None:
+    small = forecasting(place / "load.csv", "grown", budget={"max_trials": 2}, register=None)
+    seqsweep.submit(small, settings)
+    first = table(settings, "grown", times=True)
+    grown = seqsweep.submit(small | {"budget": {"max_trials": 4}}, settings)
+    assert table(settings, "grown", times=True)[:2] == first
+    assert len(grown.trials) == 4
+    assert grown.model is None
+
+
+def test_a_smaller_budget_trains_nothing_more(place: Path, settings: Settings,
+                                              finished: seqsweep.SweepResult) -> None:
+    before = table(settings, "load", times=True)
+    again = seqsweep.submit(forecasting(place / "load.csv", budget={"max_trials": 3}), settings)
+    assert again.state == "finished"
+    assert table(settings, "load", times=True) == before
+    assert seqsweep.submit(forecasting(place / "load.csv"), settings).model == "load/1"
+
+
+def test_another_sweep_under_a_known_name_is_refused_with_what_changed(
+        place: Path, settings: Settings, finished: seqsweep.SweepResult) -> None:
+    document = forecasting(place / "load.csv", seed=4)
+    document["task"] = document["task"] | {"context": 24}
+    with pytest.raises(Conflict, match=r"load: differs .*: seed: 3 -> 4; task.context: 12 -> 24\n") as found:
+        seqsweep.submit(document, settings)
+    assert "another name" in str(found.value)
+    assert finished.state == "finished"
+
+
+def test_changed_data_are_refused(place: Path, settings: Settings) -> None:
+    write_series(place / "moving.csv")
+    document = forecasting(place / "moving.csv", "moving", budget={"max_trials": 1}, register=None)
+    seqsweep.submit(document, settings)
+    before = table(settings, "moving", times=True)
+    write_series(place / "moving.csv", seed=1)
+    with pytest.raises(Conflict, match="the data have changed since this sweep began"):
+        seqsweep.submit(document | {"budget": {"max_trials": 2}}, settings)
+    assert table(settings, "moving", times=True) == before
+    write_series(place / "moving.csv")
+    assert len(seqsweep.submit(document | {"budget": {"max_trials": 2}}, settings).trials) == 2
+
+
+def test_a_sweep_over_bad_data_can_be_submitted_again_once_they_are_mended(place: Path, settings: Settings) -> None:
+    frame = write_series(place / "bad.csv")
+    frame.assign(load=frame["load"].astype(object).where(frame.index != 17, "n/a?")).to_csv(place / "bad.csv",
+                                                                                           index=False)
+    document = forecasting(place / "bad.csv", "mended", budget={"max_trials": 1}, register=None)
+    with pytest.raises(InvalidData, match=r"row 19.*load"):
+        seqsweep.submit(document, settings)
+    broken = seqsweep.open_sweep("mended", settings)
+    assert broken.state == "failed"
+    assert "load" in broken.message
+    assert broken.trials.empty
+    with pytest.raises(NotFound):
+        _ = broken.best
+    write_series(place / "bad.csv")
+    assert seqsweep.submit(document, settings).state == "finished"
+
+
+# -- the same to the bit
+
+
+def test_two_workers_and_none_give_the_same_curves_to_the_bit(place: Path, settings: Settings) -> None:
+    for name, workers in (("alone", 0), ("both", 2)):
+        seqsweep.submit(forecasting(place / "load.csv", name, resources={"workers": workers}, register=None,
+                                    budget={"max_trials": 8}), settings)
+    assert table(settings, "alone") == table(settings, "both")
+    with Store.open(settings.store) as store:
+        assert len({record.worker for record in store.trials("both")}) == 2
+    import ray
+
+    assert not ray.is_initialized()
+
+
+# -- tasks
+
+
+def test_quantiles_give_intervals(place: Path, settings: Settings) -> None:
+    document = forecasting(place / "load.csv", "intervals", metric={"name": "pinball"}, budget={"max_trials": 1})
+    document["task"] = document["task"] | {"quantiles": [0.1, 0.5, 0.9]}
+    document["parameters"] = {"learning_rate": {"value": 0.03}, "hidden_size": {"value": 8}, "epochs": {"value": 6}}
+    found = seqsweep.submit(document, settings).predict(pd.read_csv(place / "load.csv").assign(
+        load=lambda frame: frame["load"].where(frame.index < 397)))
+    assert (found["q0.1"] <= found["q0.5"]).all()
+    assert (found["q0.5"] <= found["q0.9"]).all()
+    assert (found["q0.1"] < found["q0.9"]).any()
+
+
+def test_folds_become_an_ensemble_that_is_registered_and_predicts(place: Path, settings: Settings) -> None:
+    document = forecasting(place / "load.csv", "ensemble", budget={"max_trials": 1},
+                           split={"by": "time", "val": "10%", "test": "20%", "folds": 3},
+                           promote={"to": "champion", "require": ["beats_champion"]})
+    result = seqsweep.submit(document, settings)
+    assert result.model == "ensemble/1"
+    assert "is now champion" in result.gate
+    assert len(predict("ensemble@champion", pd.read_csv(place / "load.csv").assign(
+        load=lambda frame: frame["load"].where(frame.index < 397)), settings)) == 3
+
+
+def test_several_series_are_forecast_each(place: Path, settings: Settings) -> None:
+    frame = write_series(place / "meters.csv", 300, ("north", "south", "007"))
+    document = forecasting(place / "meters.csv", "meters", budget={"max_trials": 1},
+                           data={"path": str(place / "meters.csv"), "time": "time", "series": "meter"})
+    result = seqsweep.submit(document, settings)
+    later = frame.groupby("meter").cumcount() >= 297
+    found = result.predict(frame.assign(load=frame["load"].mask(later)))
+    assert list(found["series"].unique()) == ["north", "south", "007"]
+    assert len(found) == 9
+    level = found.groupby("series")["prediction"].mean()
+    assert level["north"] < level["south"] < level["007"]
+
+
+def test_classes_are_told(place: Path, settings: Settings) -> None:
+    result = seqsweep.submit(classification(place / "trend.csv"), settings)
+    frame = pd.read_csv(place / "trend.csv")
+    found = result.predict(frame.drop(columns="label"))
+    assert list(found.columns) == ["series", "class", "p:down", "p:up"]
+    assert np.allclose(found[["p:down", "p:up"]].sum(axis=1), 1)
+    truth = frame.groupby("id", sort=False)["label"].first().to_numpy()
+    assert (found["class"].to_numpy() == truth).mean() > 0.9
+
+
+def test_a_group_stays_in_one_part(place: Path, settings: Settings) -> None:
+    from seqsweep.data.prepare import prepare
+
+    document = classification(place / "trend.csv", "speakers", budget={"max_trials": 1}, register=None,
+                              split={"by": "group", "key": "speaker", "val": "20%", "test": "20%"})
+    assert seqsweep.submit(document, settings).state == "finished"
+    (data,) = prepare(load_sweep(document))
+    first = pd.read_csv(place / "trend.csv").reset_index().groupby("id").first()
+    part_of = {int(data.parts[part].start_N[i]): part for part in data.parts for i in range(len(data.parts[part]))}
+    parts = first.assign(part=first["index"].map(part_of)).groupby("speaker")["part"].nunique()
+    assert (parts == 1).all()
+
+
+# -- the gate
+
+
+@pytest.fixture(scope="module")
+def champion(place: Path, settings: Settings) -> str:
+    """A weak first champion, whom nobody was there to oppose."""
+    result = seqsweep.submit(gated(place, "weak", 0.001), settings)
+    assert result.model == "gated/1"
+    assert "gated/1 is now champion" in result.gate
+    return result.model
+
+
+def gated(place: Path, name: str, learning_rate: float, **keys: Any) -> dict[str, Any]:
+    return forecasting(place / "load.csv", name, budget={"max_trials": 1}, register={"model": "gated"},
+                       promote={"to": "champion", "require": ["beats_champion"]},
+                       parameters={"learning_rate": {"value": learning_rate}, "hidden_size": {"value": 8},
+                                   "epochs": {"value": 8}, "batch_size": {"value": 32}}) | keys
+
+
+def story(settings: Settings) -> dict[str, Any]:
+    """Everything the registry says of the model's versions."""
+    return {str(version): (version.aliases, version.tags) for version in Registry(settings.tracking_uri).versions(
+        "gated")}
+
+
+def test_a_worse_candidate_is_refused_and_nothing_changes(place: Path, settings: Settings, champion: str) -> None:
+    before = story(settings)
+    result = seqsweep.submit(gated(place, "worse", 0.0001), settings)
+    assert result.state == "finished"  # a refusal fails no sweep
+    assert "gated/2 stays a candidate" in result.gate
+    assert "beats_champion: no" in result.gate
+    with pytest.raises(Refused, match=r"beats_champion: no: mae .* of gated/1") as refusal:
+        result.promote(why="because")
+    assert refusal.value.exit_code == 7
+    after = story(settings)
+    assert after["gated/1"] == (("champion",), before["gated/1"][1])
+    assert after["gated/2"][0] == ("challenger",)
+    assert not [tag for tag in after["gated/2"][1] if tag.startswith("champion")]
+
+
+def test_a_better_candidate_follows_and_can_be_rolled_back(place: Path, settings: Settings, champion: str) -> None:
+    result = seqsweep.submit(gated(place, "better", 0.03), settings)
+    assert result.model is not None
+    assert f"{result.model} is now champion" in result.gate
+    assert "beats_champion: yes" in result.gate
+    registry = Registry(settings.tracking_uri)
+    assert str(registry.holder("gated", "champion")) == result.model
+    again = promote(result.model, settings)
+    assert again.reasons == ("it is champion already",)
+    assert str(registry.rollback("gated", "champion", by="me", why="a test")) == champion
+    assert result.promote(why="forward again").candidate == result.model
+
+
+def test_a_champion_that_was_trained_on_the_test_rows_is_no_rival(place: Path, settings: Settings,
+                                                                  champion: str) -> None:
+    holder = str(Registry(settings.tracking_uri).holder("gated", "champion"))
+    before = story(settings)[holder][1]
+    result = seqsweep.submit(gated(place, "wider", 0.03, split={"by": "time", "val": "15%", "test": "40%"}), settings)
+    assert "stays a candidate" in result.gate
+    assert "was trained or chosen on" in result.gate
+    with pytest.raises(Refused, match="test on rows it has not seen"):
+        result.promote()
+    assert str(Registry(settings.tracking_uri).holder("gated", "champion")) == holder
+    assert story(settings)[holder][1] == before
+
+
+def test_uses_of_a_test_part_are_counted_and_shown(place: Path, settings: Settings, champion: str) -> None:
+    with pytest.raises(Refused, match=r"this test part has judged \d+ models so far"):
+        promote("gated/1", settings, to="other", require=("beats_baseline",))
