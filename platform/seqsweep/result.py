@@ -111,8 +111,9 @@ class SweepResult:
     def leaderboard_figures(self) -> list[str]:
         """The leaderboard's columns that a terminal has room for: the sweep's metric, and the task's others."""
         metric = self.sweep.metric.name
-        others = [name for name in METRICS[self.sweep.task.type] if name not in (metric, "loss")]
-        return ["name", "kind", f"val_{metric}", f"test_{metric}", *(f"test_{name}" for name in others[:2])]
+        others = ["errors", *METRICS[self.sweep.task.type]]
+        shown = [f"test_{name}" for name in others if name not in (metric, "loss")]
+        return ["name", "kind", f"val_{metric}", f"test_{metric}", *shown[:3]]
 
     def promote(self, to: str = "champion", margin: float = 0.0, why: str = "") -> Promotion:
         """Open the gate for this sweep's registered version. Raises Refused where it does not pass."""

@@ -162,7 +162,7 @@ def _show_leaderboard(result: SweepResult, top: int = 10) -> None:
 
     rows = [{str(name): value for name, value in row.items()} for row in result.leaderboard(top).to_dict("records")]
     figures = [name for name in result.leaderboard_figures() if any(name in row for row in rows)]
-    figures = figures if out.width >= 100 else figures[:5]
+    figures = figures[:6 if out.width >= 100 else 5]
     out.print(f"\n[bold]{result.headline}[/]")
     out.print(table(rows, figures))
     for row in rows:

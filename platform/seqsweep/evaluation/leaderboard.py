@@ -115,14 +115,19 @@ def _headline(metric: MetricConfig, sign: int, rows: list[Row], naive: list[Row]
     if not first.test:
         return f"{first.name} wins on the validation part: {metric.name} {_figure(first.validation)}; no test part"
     ours = first.test[metric.name]
-    says = f"{first.name} wins: {metric.name} {_figure(ours)} on the test part"
+    says = f"{first.name} wins: {metric.name} {_figure(ours)} on the test part{_errors(first)}"
     if first.kind == "baseline":
         theirs = rows[1].test[metric.name]
-        return f"{says}; the best trial ({rows[1].name}) has {_figure(theirs)}, {_distance(theirs, ours, sign)}"
+        return f"{says}; the best trial ({rows[1].name}) has {_figure(theirs)}{_errors(rows[1])}, {_distance(theirs, ours, sign)}"
     if not naive:
         return says
     best = naive[0].test[metric.name]
-    return f"{says}, {_distance(ours, best, sign)} the best baseline, {naive[0].name} ({_figure(best)})"
+    return f"{says}, {_distance(ours, best, sign)} the best baseline, {naive[0].name} ({_figure(best)}{_errors(naive[0])})"
+
+
+def _errors(row: Row) -> str:
+    """How many sequences a classifier got wrong."""
+    return f", {row.test['errors']:.0f} wrong" if "errors" in row.test else ""
 
 
 def _distance(ours: float, theirs: float, sign: int) -> str:
@@ -158,7 +163,11 @@ def _has(data: Prepared, part: str) -> bool:
 
 
 def _metrics(task: TaskConfig, data: Prepared, part: str, prediction: npt.NDArray[Any]) -> dict[str, float]:
-    return metrics_from_predictions(task, np.ascontiguousarray(prediction), truth_of(task, data, part))
+    truth = truth_of(task, data, part)
+    found = metrics_from_predictions(task, np.ascontiguousarray(prediction), truth)
+    if task.type == "classification":
+        found["errors"] = float((prediction.argmax(axis=1) != truth.y).sum())
+    return found
 
 
 def _baseline_validation(config: FitConfig, data: tuple[Prepared, ...]) -> dict[str, float]:
