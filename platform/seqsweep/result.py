@@ -62,7 +62,7 @@ class SweepResult:
 
     @property
     def trials(self) -> pd.DataFrame:
-        """One row a trial: number, state, reason, value, best_epoch, epochs, seconds, and its active parameters."""
+        """One row a trial: number, state, reason, value, best_epoch, trained_epochs, seconds, and its active parameters."""
         return pd.DataFrame([_trial_row(record) for record in self._trials(curves=True)]).set_index(
             "number") if self._trials() else pd.DataFrame()
 
@@ -203,7 +203,7 @@ def _trial_row(record: TrialRecord) -> dict[str, Any]:
     outcome = record.outcome
     return {"number": record.number, "state": str(record.state), "reason": str(outcome.reason) if outcome else None,
             "value": outcome.value if outcome else None, "best_epoch": outcome.best_epoch if outcome else None,
-            "epochs": len(record.reports),
+            "trained_epochs": len(record.reports),
             "seconds": sum(report.metrics.get("seconds", 0.0) for report in record.reports), **record.trial.params}
 
 
