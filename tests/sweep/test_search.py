@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,7 +29,8 @@ class Faulty:
     """A real pool in which a fault happens before the n-th piece of work: mocks only for faults."""
 
     def __init__(self, pool: LocalPool, fault: Callable[[Advance], Event | None]) -> None:
-        self.size, self._pool, self._fault, self._event = pool.size, pool, fault, None  # type: ignore[var-annotated]
+        self.size, self._pool, self._fault = pool.size, pool, fault
+        self._event: Event | None = None
 
     def idle(self) -> list[int]:
         return [] if self._event else self._pool.idle()
@@ -76,7 +78,7 @@ def test_runs_exactly_max_trials_and_keeps_the_best_weights(store: Store) -> Non
         assert record.outcome.value == min(report.metrics["val_mae"] for report in record.reports)
         assert int(record.extra["num_weights"]) > 0
         assert "cpu pid" in record.worker
-    ranked = sorted(records, key=lambda record: record.outcome.value if record.outcome else 9.0)
+    ranked = sorted(records, key=lambda record: (record.outcome and record.outcome.value) or math.inf)
     kept = [store.best_weights("toy", record.number) is not None for record in ranked]
     assert kept == [True, True, False, False, False, False]
 
