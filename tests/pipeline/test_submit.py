@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from small_sweeps import classification, forecasting, settings_in, table, write_classes, write_series
 
 import seqsweep
+from seqsweep import pipeline
 from seqsweep.config.loader import load_sweep
 from seqsweep.config.settings import Settings
 from seqsweep.errors import Conflict, InvalidData, InvalidSweep, NotFound, Refused
@@ -131,6 +133,7 @@ def test_submitting_again_trains_nothing_and_says_so(finished: seqsweep.SweepRes
 def runs_of(settings: Settings, name: str) -> list[Any]:
     client = connect(settings.tracking_uri)
     experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
     return list(client.search_runs([experiment.experiment_id], max_results=1000))
 
 
@@ -204,6 +207,19 @@ def test_a_sweep_over_bad_data_can_be_submitted_again_once_they_are_mended(place
         _ = broken.best
     write_series(place / "bad.csv")
     assert seqsweep.submit(document, settings).state == "finished"
+
+
+def test_an_mlflow_that_is_down_costs_no_trial(place: Path, settings: Settings, capsys: Said,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "_PROJECTION_GRACE", 0.5)
+    down = replace(settings, tracking_uri="http://127.0.0.1:1")
+    result = seqsweep.submit(forecasting(place / "load.csv", "offline", budget={"max_trials": 1}, register=None), down)
+    said = capsys.readouterr().err
+    assert "MLflow does not answer" in said
+    assert "`seqsweep project offline` brings the runs later" in said
+    assert result.state == "finished"
+    assert pipeline.project("offline", settings) == 2
+    assert len(runs_of(settings, "offline")) == 2
 
 
 # -- the same to the bit

@@ -67,4 +67,6 @@ def _jsonable(value: Any) -> Any:
         return [_jsonable(item) for item in value]
     if hasattr(value, "item") and not isinstance(value, (str, bytes)):
         value = value.item()
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
     return None if isinstance(value, float) and not math.isfinite(value) else value

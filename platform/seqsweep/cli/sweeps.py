@@ -160,7 +160,7 @@ def _show_end(result: SweepResult) -> None:
 def _show_leaderboard(result: SweepResult, top: int = 10) -> None:
     from seqsweep.cli.output import cell, out, table
 
-    rows = [{str(name): value for name, value in row.items()} for row in result.leaderboard(top).to_dict("records")]
+    rows = result.leaderboard_rows(top)
     figures = [name for name in result.leaderboard_figures() if any(name in row for row in rows)]
     figures = figures[:6 if out.width >= 100 else 5]
     out.print(f"\n[bold]{result.headline}[/]")
@@ -234,7 +234,7 @@ def leaderboard(name: SweepName, top: Annotated[int, typer.Option(min=1, help="T
 
     result = SweepResult(name, load_settings())
     if json:
-        print_json({"sweep": name, "headline": result.headline, "rows": result.leaderboard(top).to_dict("records")})
+        print_json({"sweep": name, "headline": result.headline, "rows": result.leaderboard_rows(top)})
     else:
         _show_leaderboard(result, top)
 
