@@ -264,8 +264,7 @@ def test_it_is_served_where_seqsweep_is_not_installed(
     client = MlflowClient(tracking, tracking)
     run = client.create_run(client.create_experiment("demo", artifact_location=str(tmp_path / "artifacts")))
     registry = Registry(tracking)
-    version = registry.register("demo", folder, run_id=run.info.run_id, key="1:3", alias="challenger", tags={},
-                                figures={"test_mae": 0.5})
+    version = registry.register("demo", folder, run_id=run.info.run_id, key="1:3", alias="challenger", tags={})
     with served("models:/demo@challenger", bare_python, tmp_path / "serve.log", tracking) as url:
         request = urllib.request.Request(url, body.encode(), {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=60) as answer:
