@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from seqsweep.cli.main import Json, app
 
 if TYPE_CHECKING:
-    import threading
-
     from seqsweep.config.sweep import Sweep
     from seqsweep.result import SweepResult
 
@@ -101,12 +97,13 @@ def resume(name: SweepName, json: Json = False) -> None:
 
 
 def _run(sweep: Sweep, document: str, *, as_json: bool) -> None:
+    from seqsweep.cli.interrupts import interruptible
     from seqsweep.cli.output import err, print_json
     from seqsweep.cli.progress import Display
     from seqsweep.config.settings import load_settings
     from seqsweep.pipeline import submit as run
 
-    with Display(err, sweep.metric.name) as display, _interruptible(sweep.name) as stop:
+    with Display(err, sweep.metric.name) as display, interruptible(sweep.name) as stop:
         result = run(sweep, document, load_settings(), display, stop)
     if as_json:
         print_json(result.summary())
@@ -114,32 +111,6 @@ def _run(sweep: Sweep, document: str, *, as_json: bool) -> None:
         _show_end(result)
     if result.state != "finished":
         raise typer.Exit(130)
-
-
-@contextmanager
-def _interruptible(name: str) -> Iterator[threading.Event]:
-    """Ctrl-C once sets the event, for a tidy end; twice ends at once."""
-    import os
-    import signal
-    import threading
-
-    from seqsweep.cli.output import err
-
-    stop = threading.Event()
-
-    def on_signal(_number: int, _frame: Any) -> None:
-        if stop.is_set():
-            err.print(f"\nstopped at once; `seqsweep resume {name}` goes on from the last checkpoints")
-            os._exit(130)
-        stop.set()
-        err.print("\nstopping: the epochs in hand are finished and saved; Ctrl-C again stops at once")
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _show_end(result: SweepResult) -> None:

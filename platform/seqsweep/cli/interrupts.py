@@ -1,0 +1,50 @@
+"""Ctrl-C once ends a sweep tidily, twice at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from seqsweep.cli.output import err
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def interruptible(name: str) -> Iterator[threading.Event]:
+    """Give an event that the first SIGINT or SIGTERM sets; the second ends the process with exit code 130.
+
+    A thread of its own hears them, since the main thread may be busy outside Python, where two signals become one.
+    """
+    stop = threading.Event()
+    ear, mouth = socket.socketpair()
+    mouth.setblocking(False)  # as set_wakeup_fd demands
+    listener = threading.Thread(target=_listen, args=(ear, stop, name), name="interrupts", daemon=True)
+    handlers = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
+    wakeup = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
+    listener.start()
+    try:
+        yield stop
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        mouth.close()
+        listener.join()
+        ear.close()
+
+
+def _listen(ear: socket.socket, stop: threading.Event, name: str) -> None:
+    interrupts = 0
+    while number := ear.recv(1):
+        interrupts += number[0] in _SIGNALS
+        if interrupts > 1:
+            err.print(f"\nstopped at once; `seqsweep resume {name}` goes on from the last checkpoints")
+            os._exit(130)
+        elif interrupts and not stop.is_set():
+            err.print("\nstopping: the epochs in hand are finished and saved; Ctrl-C again stops at once")
+            stop.set()

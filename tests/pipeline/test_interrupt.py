@@ -1,0 +1,295 @@
+"""Stopped or killed at any point, the same `submit` goes on, and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from shell import SEQSWEEP, answer, environment, seqsweep, until
+from small_sweeps import forecasting, settings_in, table, write_series
+
+from seqsweep.config.settings import Settings
+from seqsweep.errors import NotFound
+from seqsweep.records import TrialRecord
+from seqsweep.store.records import Store
+from seqsweep.tracking.client import connect
+
+TRIALS, EPOCHS = 6, 150
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Helpers of Ray that look for a dead parent's parent for a minute before they go."""
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
+    """The table of trials of a run that nothing interrupted, in one process."""
+    folder = write_sweep(tmp_path_factory.mktemp("whole"), workers=0)
+    seqsweep(folder, "submit", "load.yaml")
+    return table(settings_in(folder), "load")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_sweep(tmp_path, workers=2)
+
+
+def write_sweep(folder: Path, workers: int) -> Path:
+    """Six trials of about two seconds."""
+    write_series(folder / "load.csv")
+    parameters = {"learning_rate": {"min": 1e-3, "max": 1e-1, "log": True}, "hidden_size": {"values": [4, 8]},
+                  "epochs": {"value": EPOCHS}, "batch_size": {"value": 32}}
+    document = forecasting(Path("load.csv"), budget={"max_trials": TRIALS}, resources={"workers": workers},
+                           register=None, parameters=parameters)
+    (folder / "load.yaml").write_text(yaml.safe_dump(document))
+    return folder
+
+
+class Controller:
+    """A `seqsweep submit` under way, in a process group of its own as a terminal gives it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.settings = folder, settings_in(folder)
+        self.process = subprocess.Popen(
+            [SEQSWEEP, "submit", "load.yaml"], cwd=folder, env=environment(), text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True)
+        self.family: set[psutil.Process] = set()
+
+    def trials(self) -> list[TrialRecord]:
+        try:
+            with Store.open(self.settings.store) as store:
+                return store.trials("load")
+        except NotFound:
+            return []
+
+    def wait_for(self, condition: Callable[[list[TrialRecord]], Any], seconds: float = 90.0) -> Any:
+        """Wait until the trials in the store are so."""
+        def look() -> Any:
+            assert self.process.poll() is None, self.process.communicate()
+            return condition(self.trials())
+        found = until(look, seconds, every=0.05)
+        self.remember()
+        return found
+
+    def remember(self) -> None:
+        """Which processes there are now, to see later that they are gone."""
+        self.family |= set(psutil.Process(self.process.pid).children(recursive=True))
+
+    def workers(self) -> list[psutil.Process]:
+        return [one for one in self.family if one.name().startswith("ray::Worker")]
+
+    def interrupt(self, number: int = signal.SIGINT) -> None:
+        """Ctrl-C: the signal goes to every process of the group."""
+        os.killpg(self.process.pid, number)
+
+    def end(self, seconds: float = 60.0) -> tuple[int, str, str]:
+        """Wait for its end: exit code, output, errors; it never shows a traceback."""
+        out, err = self.process.communicate(timeout=seconds)
+        assert "Traceback" not in out + err, out + err
+        return self.process.returncode, out, err
+
+
+@pytest.fixture
+def controllers() -> Iterator[list[Controller]]:
+    """Whatever a test leaves behind is killed."""
+    started: list[Controller] = []
+    yield started
+    for controller in started:
+        for process in controller.family:
+            if process.is_running():
+                process.kill()
+        if controller.process.poll() is None:
+            controller.process.kill()
+        controller.process.communicate()
+
+
+@pytest.fixture
+def start(folder: Path, controllers: list[Controller]) -> Callable[[], Controller]:
+    def begin() -> Controller:
+        controllers.append(Controller(folder))
+        return controllers[-1]
+    return begin
+
+
+def finished(trials: list[TrialRecord]) -> list[TrialRecord]:
+    return [record for record in trials if record.ended is not None]
+
+
+def gone(processes: set[psutil.Process], seconds: float) -> None:
+    _, alive = psutil.wait_procs(list(processes), timeout=seconds)
+    alive = [one for one in alive if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    assert not alive, [(one.pid, one.name()) for one in alive]
+
+
+def closed_rows(settings: Settings) -> list[tuple[Any, ...]]:
+    return [row for row in table(settings, "load", times=True) if row[1] != "running"]
+
+
+def goes_on_to_the_end(folder: Path, before: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> None:
+    """Submit again, and again: finished trials are untouched, and the end is that of an uninterrupted run."""
+    settings = settings_in(folder)
+    seqsweep(folder, "submit", "load.yaml")
+    after = table(settings, "load", times=True)
+    assert [row for row in after if row[0] in {known[0] for known in before}] == before
+    assert table(settings, "load") == expected
+    assert answer(folder, "status", "load")["trials"] == {"complete": TRIALS}
+    assert "nothing to train" in seqsweep(folder, "submit", "load.yaml").stderr
+    assert table(settings, "load", times=True) == after
+    runs = runs_of(settings)
+    assert sorted(run.data.tags.get("seqsweep.trial", "/sweep").partition("/")[2] for run in runs) == [
+        *map(str, range(TRIALS)), "sweep"]
+    for run in runs:
+        if "seqsweep.trial" in run.data.tags:
+            curve = connect(settings.tracking_uri).get_metric_history(run.info.run_id, "val_mae")
+            assert sorted(point.step for point in curve) == list(range(1, EPOCHS + 1))
+
+
+def runs_of(settings: Settings) -> list[Any]:
+    client = connect(settings.tracking_uri)
+    experiment = client.get_experiment_by_name("load")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id], max_results=1000))
+
+
+def test_an_interrupt_ends_tidily_and_a_kill_does_no_harm(
+        start: Callable[[], Controller], folder: Path, expected: list[tuple[Any, ...]]) -> None:
+    """One story, since each start of Ray takes seconds: interrupted, killed, a worker killed, and finished."""
+    first = start()
+    first.wait_for(lambda trials: len(finished(trials)) >= 1)
+    began = time.monotonic()
+    first.interrupt()
+    code, out, err = first.end()
+    print(f"tidy end after {time.monotonic() - began:.1f} s")
+    assert code == 130
+    assert time.monotonic() - began < 20
+    assert "stopping: the epochs in hand are finished and saved; Ctrl-C again stops at once" in err
+    assert "go on with:  seqsweep resume load" in out
+    assert answer(folder, "status", "load")["state"] == "stopped"
+    running = [record for record in first.trials() if record.ended is None]
+    assert running
+    assert all(record.checkpoint_epoch == len(record.reports) > 0 for record in running)
+    gone(first.family, 20)
+
+    rows = closed_rows(first.settings)
+    second = start()
+    second.wait_for(lambda trials: len(finished(trials)) > len(rows))
+    second.process.kill()
+    second.process.wait()
+    gone({one for one in second.family if one.name() not in AGENTS}, 20)
+    assert closed_rows(first.settings)[:len(rows)] == rows
+
+    third = start()
+    third.wait_for(lambda trials: len(trials) == TRIALS)
+    before = closed_rows(first.settings)
+    third.workers()[0].kill()
+    code, out, err = third.end(120)
+    assert code == 0
+    assert "lost its worker and goes on from epoch" in err
+    assert any(record.attempts == 1 for record in third.trials())
+    goes_on_to_the_end(folder, before, expected)
+
+
+def test_a_second_interrupt_ends_at_once(start: Callable[[], Controller], folder: Path) -> None:
+    controller = start()
+    controller.wait_for(lambda trials: any(record.ended is None for record in trials))
+    controller.interrupt()
+    time.sleep(0.3)
+    began = time.monotonic()
+    controller.interrupt()
+    assert controller.process.wait(10) == 130
+    print(f"ended at once after {time.monotonic() - began:.1f} s")
+    assert time.monotonic() - began < 3
+    _, _, err = controller.end(20)
+    assert "stopped at once; `seqsweep resume load` goes on from the last checkpoints" in err
+    gone({one for one in controller.family if one.name() not in AGENTS}, 20)
+
+
+def test_stop_from_another_process_and_resume(tmp_path: Path, controllers: list[Controller],
+                                              expected: list[tuple[Any, ...]]) -> None:
+    controllers.append(controller := Controller(write_sweep(tmp_path, workers=0)))
+    controller.wait_for(lambda trials: len(finished(trials)) >= 1)
+    assert "is being run by process" in seqsweep(tmp_path, "submit", "load.yaml", exit_code=6).stderr
+    assert answer(tmp_path, "status", "load")["controller"].startswith(f"process {controller.process.pid} on ")
+    assert answer(tmp_path, "stop", "load") == {"sweep": "load", "state": "stopping"}
+    code, out, _ = controller.end()
+    assert code == 130
+    assert "go on with:  seqsweep resume load" in out
+    assert answer(tmp_path, "status", "load")["state"] == "stopped"
+    before = closed_rows(controller.settings)
+    assert 1 <= len(before) < TRIALS
+    seqsweep(tmp_path, "resume", "load")
+    goes_on_to_the_end(tmp_path, before, expected)
+
+
+def test_sigterm_ends_as_tidily_as_ctrl_c(start: Callable[[], Controller]) -> None:
+    controller = start()
+    controller.wait_for(lambda trials: any(record.ended is None for record in trials))
+    controller.process.terminate()
+    code, out, _ = controller.end()
+    assert code == 130
+    assert "go on with:  seqsweep resume load" in out
+    gone(controller.family, 20)
+
+
+@pytest.mark.parametrize("verb", [("plan", "load.yaml"), ("submit", "load.yaml")])
+def test_ctrl_c_before_anything_has_begun(tmp_path: Path, verb: tuple[str, ...]) -> None:
+    write_sweep(tmp_path, workers=0)
+    process = subprocess.Popen([SEQSWEEP, *verb], cwd=tmp_path, env=environment(), text=True, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, start_new_session=True)
+    time.sleep(1.0)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert "Traceback" not in out + err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_random_moments_again_and_again(start: Callable[[], Controller], folder: Path, seed: int,
+                                                  expected: list[tuple[Any, ...]]) -> None:
+    """Whenever the controller or a worker dies: during the start, in training, at a stop, while runs are written."""
+    draw, settings = random.Random(seed), settings_in(folder)
+    before: list[tuple[Any, ...]] = []
+    for _ in range(6):
+        controller = start()
+        end = time.monotonic() + draw.uniform(1.0, 16.0)
+        while time.monotonic() < end and controller.process.poll() is None:
+            time.sleep(0.1)
+        if controller.process.poll() is None:
+            controller.remember()
+            victim = draw.choice(["controller", "controller", "worker", "interrupt", "raylet"])
+            if victim == "worker" and controller.workers():
+                draw.choice(controller.workers()).kill()
+                time.sleep(draw.uniform(0, 4))
+            elif victim == "interrupt":
+                controller.interrupt()
+                time.sleep(draw.uniform(0, 3))
+            elif victim == "raylet":
+                for one in controller.family:
+                    if one.name() == "raylet":
+                        one.kill()
+                time.sleep(draw.uniform(0, 4))
+        controller.process.kill()
+        controller.process.wait()
+        gone({one for one in controller.family if one.is_running() and one.name() not in AGENTS}, 30)
+        if (folder / "seqsweep.db").exists() and controller.trials():
+            rows = closed_rows(settings)
+            assert [row for row in rows if row[0] in {known[0] for known in before}] == before
+            before = rows
+    goes_on_to_the_end(folder, before, expected)
+
+
+@pytest.mark.slow
+def test_after_a_kill_rays_last_helpers_go_too(start: Callable[[], Controller]) -> None:
+    controller = start()
+    controller.wait_for(lambda trials: any(record.ended is None for record in trials))
+    controller.process.kill()
+    gone(controller.family, 100)
