@@ -54,6 +54,7 @@ FORECAST: list[tuple[str, Change, dict[str, Any], list[str]]] = [
     ("start beside time", lambda t: t, {"data": {"start": "2024-01-01", "freq": "h"}}, ["data.start", "only one"]),
     ("parts too small", lambda t: t, {"split": {"val": 1}}, ["validation part", "no window fits into its 2 rows"]),
     ("nothing left", lambda t: t, {"split": {"val": "60%", "test": "40%"}}, ["leave nothing to train on"]),
+    ("parts beyond the data", lambda t: t, {"split": {"val": 500}}, ["no row of", "smaller parts (split.val"]),
     ("no room to train", lambda t: t, {"split": {"val": 30, "test": 8}}, ["training part", "4 context and 2 horizon"]),
     ("hash of rows", lambda t: t, {"split": {"by": "random", "val": 9}}, ["split.val", "9 cannot be drawn", "10%"]),
     ("group without name", lambda t: t, {"split": {"by": "group", "key": "p"}},

@@ -95,6 +95,8 @@ def test_csv_without_a_name_for_a_column_leaves_it_out(tmp_path: Path, table: pd
     (b"a,b\n1,2\n\n\"x,4\n5,6\n", "t.csv", "quotes are closed"),
     (b"a,b\n1,2\n3,caf\xe9\n", "t.csv:3:6", "save the file as UTF-8"),
     (b"caf\xe9,b\n1,2\n", "t.csv:1:4", "save the file as UTF-8"),
+    (b"a,b\r1,2\r", "t.csv:1", "LF or CRLF"),
+    (b"a" * 200_000 + b",b\n1,2\n", "t.csv:1", "first line cannot be read"),
 ])
 def test_broken_csv(tmp_path: Path, content: bytes, place: str, words: str) -> None:
     (tmp_path / "t.csv").write_bytes(content)
@@ -126,6 +128,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     assert "this is a folder" in refused(tmp_path / "folder.csv")
     assert "known endings: .csv, .csv.gz, .parquet, .npz, .ts" in refused(tmp_path / "load.xlsx")
+    assert "cannot be read" in refused(tmp_path / ("a" * 300 + ".csv"))
 
 
 def test_npz_of_columns(tmp_path: Path) -> None:
@@ -159,6 +162,8 @@ def test_npz_of_sequences(tmp_path: Path) -> None:
     ({"x": np.zeros((2, 3, 4)), "lengths": np.array([1, 4])}, "lengths, row 2"),
     ({"x": np.zeros((2, 3, 4)), "lengths": np.array([1.0, 2.0])}, "whole numbers"),
     ({"x": np.zeros((2, 3, 4)), "z": np.zeros(2)}, "only y and lengths"),
+    ({"x": np.zeros((0, 3, 4))}, "x has shape (0, 3, 4)"),
+    ({"x": np.zeros((2, 0, 4))}, "x has shape (2, 0, 4)"),
     ({"a": np.zeros(2), "b": np.zeros(3)}, "a (2,), b (3,)"),
     ({}, "no arrays"),
 ])
@@ -172,7 +177,7 @@ def test_broken_npz(tmp_path: Path) -> None:
     (tmp_path / "t.npz").write_bytes((tmp_path / "t.npz").read_bytes()[:900])
     assert "not a readable .npz file" in refused(tmp_path / "t.npz")
     (tmp_path / "t.npz").write_bytes(b"nothing of the kind")
-    assert "t.npz" in refused(tmp_path / "t.npz")
+    assert "it is no zip archive" in refused(tmp_path / "t.npz")
 
 
 TS = """# a comment

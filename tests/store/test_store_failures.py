@@ -34,6 +34,7 @@ def refused(url: str) -> str:
 @pytest.mark.parametrize(("url", "what"), [
     ("seqsweep.db", "not a store URL"), ("mysql://root:s3cret@host/x", "SQLite or PostgreSQL, not mysql"),
     ("sqlite://", "in memory"), ("sqlite:///:memory:", "in memory"),
+    ("sqlite://s3cret@/x", "no host or user"), ("sqlite://me:s3cret@host/x", "no host or user"),
     ("postgresql://me:s3cret@host:port/x", "not a store URL")])
 def test_a_url_of_no_store(url: str, what: str) -> None:
     assert what in refused(url)

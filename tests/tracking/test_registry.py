@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -205,9 +206,19 @@ def test_a_dead_server_is_told_quickly_and_without_the_password() -> None:
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.parametrize("uri", ["http://ada:secret@127.0.0.1:port", "http://ada:secret/9@127.0.0.1:1",
+                                 "http://ada:secret@[127.0.0.1"])
+def test_a_url_that_cannot_be_read_is_told_without_its_password(uri: str) -> None:
+    with pytest.raises(Unavailable, match="MLFLOW_TRACKING_URI: this is not a URL") as told:
+        Registry(uri)
+    assert "secret" not in "".join(traceback.format_exception(told.value))
+
+
 @pytest.mark.parametrize(("text", "shown"), [
     ("postgresql://u:p@h/db", "postgresql://u:***@h/db"),
     ("cannot reach http://u:p@ss@h:1/x now", "cannot reach http://u:***@h:1/x now"),
+    ("http://h:1/?a=1&token=abc (no answer)", "http://h:1/?a=1&token=*** (no answer)"),
+    ("postgresql://h/db?password=p%20q&x=1", "postgresql://h/db?password=***&x=1"),
     ("sqlite:///mlflow.db", "sqlite:///mlflow.db"),
 ])
 def test_passwords_are_masked(text: str, shown: str) -> None:

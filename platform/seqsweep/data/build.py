@@ -90,8 +90,10 @@ def _values(sources: Sequence[Source], roles: Roles, problems: Problems) -> Floa
     for source in sources:
         rows = _row_numbers(source)
         stop = start + len(rows)
+        frame = source.frame.copy(deep=False)
+        frame.attrs = {}  # pandas copies them for each column taken: minutes where there are 10,000
         for r, name in enumerate(roles.values):
-            column = source.frame[name]
+            column = frame[name]
             values, bad = read_numbers(column)
             values_TR[start:stop, r] = values
             _note(problems, "text in number columns", source, rows, bad, name, "a number is needed",

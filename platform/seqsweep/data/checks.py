@@ -124,6 +124,10 @@ def check_lengths(table: Table, task: ForecastingConfig, lead: int, problems: Pr
 def check_targets(table: Table, task: ForecastingConfig, part_T: npt.NDArray[np.int8], problems: Problems) -> None:
     """A target must vary within the training part."""
     train_T = part_T == TRAIN
+    if not train_T.any():
+        problems.add("nothing to learn from", table.files[0], f"no row of {len(part_T)} is left for the training part",
+                     "more rows, or smaller parts (split.val, split.test)")
+        return
     for d, name in enumerate(task.targets):
         values = table.values_TR[train_T, d]
         values = values[~np.isnan(values)]

@@ -41,8 +41,12 @@ def _header(path: Path) -> list[str]:
     """Read the column names. Raises InvalidData for a repeated name or a header of numbers."""
     with _open(path) as stream:
         first = stream.readline().decode("utf-8-sig")
-    names = [name.strip() for name in next(csv.reader([first]), [])]
     where = f"{path}:1"
+    try:
+        names = [name.strip() for name in next(csv.reader([first]), [])]
+    except csv.Error as error:
+        raise InvalidData(Problem(where, f"the first line cannot be read: {error}",
+                                  "names between commas, and lines that end in LF or CRLF")) from error
     if not any(names):
         raise InvalidData(Problem(where, "the first line is empty", "the first line names the columns"))
     if repeated := sorted({name for name in names if name and names.count(name) > 1}):

@@ -36,6 +36,7 @@ def read_npz(path: Path) -> pd.DataFrame:
 
 def _load(path: Path) -> Arrays:
     """Load every array without pickle."""
+    _refuse_unless(zipfile.is_zipfile(path), path, "not a readable .npz file: it is no zip archive", "write it again")
     try:
         with np.load(path, allow_pickle=False) as archive:
             names = list(archive.files)
@@ -63,6 +64,7 @@ def _columns(path: Path, arrays: Arrays) -> pd.DataFrame:
 
 def _sequences(path: Path, x_NTF: npt.NDArray[Any], arrays: Arrays) -> pd.DataFrame:
     """Many sequences, cut to their lengths."""
+    _refuse_unless(x_NTF.size > 0, path, f"x has shape {x_NTF.shape}", "sequences of one step and one channel at least")
     N, T = x_NTF.shape[:2]
     length_N = arrays.get("lengths", np.full(N, T))
     _refuse_unless(length_N.shape == (N,) and length_N.dtype.kind in "iu", path,

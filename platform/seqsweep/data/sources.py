@@ -51,11 +51,11 @@ def read_frame(path: str | Path, text: Collection[str] = (), columns: Collection
     """
     path = Path(path)
     reader = _reader(path)
-    if not path.is_file():
-        raise InvalidData(_missing(path))
-    if path.stat().st_size == 0:
-        raise InvalidData(Problem(str(path), "the file is empty", "a file with data is needed"))
     try:
+        if not path.is_file():
+            raise InvalidData(_missing(path))
+        if path.stat().st_size == 0:
+            raise InvalidData(Problem(str(path), "the file is empty", "a file with data is needed"))
         frame = reader(path, text, columns)
     except OSError as error:
         raise InvalidData(Problem(str(path), f"cannot be read: {error}", "write the file again")) from error

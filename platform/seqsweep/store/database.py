@@ -146,6 +146,8 @@ def _parse(text: str) -> URL:
     if kind == KINDS["sqlite"]:
         if not url.database or url.database == ":memory:":
             raise Unavailable(Problem("SEQSWEEP_STORE", "a store in memory would be lost with the process", right))
+        if url.host or url.username or url.password:
+            raise Unavailable(Problem("SEQSWEEP_STORE", "a SQLite store is a file, and has no host or user", right))
         url = url.set(database=str(Path(url.database).expanduser().absolute()))
     return url.set(drivername=kind)
 

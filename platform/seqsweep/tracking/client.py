@@ -18,13 +18,14 @@ from seqsweep.errors import Problem, SeqsweepError, Unavailable
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _PASSWORD = re.compile(r"(\w://[^:/@\s]*):[^/\s]*@")
+_SECRET = re.compile(r"([?&](?:password|passwd|token|api_?key|secret)=)[^&#\s']+", re.IGNORECASE)
 _REFUSALS = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS",
                        "PERMISSION_DENIED", "UNAUTHENTICATED", "BAD_REQUEST"})
 
 
 def masked(text: str) -> str:
     """The text with every password of a URL in it replaced by `***`."""
-    return _PASSWORD.sub(r"\1:***@", text)
+    return _SECRET.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
 
 
 def connect(uri: str) -> MlflowClient:
@@ -68,12 +69,18 @@ def quiet() -> Iterator[None]:
 
 def _require_listener(uri: str) -> None:
     """A first knock of at most 5 seconds: MLflow itself would retry a dead database for minutes."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # it may quote a part of the password
+        raise Unavailable(Problem("MLFLOW_TRACKING_URI", "this is not a URL that can be read",
+                                  "http://user:password@host:port or sqlite:///mlflow.db "
+                                  "(@ : / in a password as %40 %3A %2F)")) from None
     scheme = parts.scheme.partition("+")[0]
-    if not parts.hostname or scheme not in _PORTS:
+    if not host or scheme not in _PORTS:
         return
     try:
-        socket.create_connection((parts.hostname, parts.port or _PORTS[scheme]), timeout=5.0).close()
+        socket.create_connection((host, port or _PORTS[scheme]), timeout=5.0).close()
     except OSError as error:
         raise _unavailable(uri, error) from error
 
