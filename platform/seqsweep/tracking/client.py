@@ -8,6 +8,7 @@ import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from filelock import FileLock
@@ -32,13 +33,35 @@ def connect(uri: str) -> MlflowClient:
     """A client of the tracking and registry store at `uri`. Raises Unavailable where nothing answers there."""
     _require_listener(uri)
     with answering(uri), _one_at_a_time(uri):
+        _create_whole(uri)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def _one_at_a_time(uri: str) -> AbstractContextManager[object]:
     """A lock beside an SQLite file: two processes that create MLflow's tables at once leave them broken for good."""
-    database = uri.partition(":///")[2].partition("?")[0] if uri.startswith("sqlite") else ""
+    database = _sqlite_file(uri)
     return FileLock(f"{database}.lock", timeout=120.0) if database else nullcontext()
+
+
+def _create_whole(uri: str) -> None:
+    """Make a new SQLite file under another name: a kill while MLflow creates its tables would leave it broken for good.
+
+    The caller holds the lock.
+    """
+    database = _sqlite_file(uri)
+    if not database or Path(database).exists():
+        return
+    new = Path(f"{database}.new")
+    for left in (new, Path(f"{new}-journal")):
+        left.unlink(missing_ok=True)
+    new_uri = uri.replace(database, str(new), 1)
+    MlflowClient(tracking_uri=new_uri, registry_uri=new_uri).search_experiments(max_results=1)
+    new.rename(database)
+
+
+def _sqlite_file(uri: str) -> str:
+    """The file of an SQLite URL; empty for all others."""
+    return uri.partition(":///")[2].partition("?")[0] if uri.startswith("sqlite") else ""
 
 
 @contextmanager
@@ -89,5 +112,8 @@ def _unavailable(uri: str, error: BaseException) -> Unavailable:
     message = next(iter(masked(str(error)).strip().splitlines()), type(error).__name__)
     if isinstance(error, MlflowException) and error.error_code in _REFUSALS:
         return Unavailable(Problem(masked(uri), f"MLflow answers: {message}"))
+    if "already exists" in message and _sqlite_file(uri):
+        return Unavailable(Problem(masked(uri), f"its tables are half made: {message}",
+                                   "Delete the file; `seqsweep project SWEEP` brings the runs of a sweep back."))
     return Unavailable(Problem(masked(uri), f"MLflow does not answer: {message}",
                                "Is MLFLOW_TRACKING_URI right, and is the server running?"))

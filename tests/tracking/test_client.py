@@ -1,0 +1,39 @@
+"""The way to MLflow: a kill while its tables are made leaves nothing broken."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from seqsweep.errors import Unavailable
+from seqsweep.tracking.client import connect
+
+
+def test_a_kill_while_the_tables_are_made_leaves_no_broken_database(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    script = f"from seqsweep.tracking.client import connect; connect({uri!r})"
+    process = subprocess.Popen([sys.executable, "-c", script],
+                               env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "platform")},
+                               cwd=tmp_path, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not any(path.stat().st_size > 0 for path in tmp_path.glob("mlflow.db*")):
+        time.sleep(0.005)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL  # it was in the middle
+    assert [one.name for one in connect(uri).search_experiments()] == ["Default"]
+    assert sorted(path.name for path in tmp_path.glob("mlflow.db*")) == ["mlflow.db", "mlflow.db.lock"]
+
+
+def test_half_made_tables_are_told_with_the_way_out(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        database.execute("CREATE TABLE trace_metrics (x)")
+    database.close()
+    with pytest.raises(Unavailable, match="Delete the file"):
+        connect(f"sqlite:///{tmp_path}/mlflow.db")
