@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from shell import until
 from small_sweeps import classification, forecasting, settings_in, table, write_classes, write_series
 
 import seqsweep
@@ -17,6 +21,7 @@ from seqsweep.config.loader import load_sweep
 from seqsweep.config.settings import Settings
 from seqsweep.errors import Conflict, InvalidData, InvalidSweep, NotFound, Refused
 from seqsweep.promotion import promote
+from seqsweep.result import sweep_rows
 from seqsweep.serving import predict
 from seqsweep.store.records import Store
 from seqsweep.tracking.client import connect
@@ -209,6 +214,18 @@ def test_a_sweep_over_bad_data_can_be_submitted_again_once_they_are_mended(place
     assert seqsweep.submit(document, settings).state == "finished"
 
 
+def test_a_sweep_that_trained_nothing_does_not_keep_its_name(place: Path, settings: Settings) -> None:
+    write_series(place / "first.csv")
+    right = forecasting(place / "first.csv", "mistyped", budget={"max_trials": 1}, register=None)
+    with pytest.raises(InvalidData, match="nowhere.csv"):
+        seqsweep.submit(right | {"data": right["data"] | {"path": str(place / "nowhere.csv")}}, settings)
+    mended = seqsweep.submit(right, settings)
+    assert (mended.state, len(mended.trials)) == ("finished", 1)
+    assert seqsweep.submit(right, settings).state == "finished"  # what is stored is what was trained
+    with pytest.raises(Conflict, match="seed: 3 -> 4"):
+        seqsweep.submit(right | {"seed": 4}, settings)
+
+
 def test_an_mlflow_that_is_down_costs_no_trial(place: Path, settings: Settings, capsys: Said,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "_PROJECTION_GRACE", 0.5)
@@ -220,6 +237,27 @@ def test_an_mlflow_that_is_down_costs_no_trial(place: Path, settings: Settings, 
     assert result.state == "finished"
     assert pipeline.project("offline", settings) == 2
     assert len(runs_of(settings, "offline")) == 2
+
+
+def test_an_interrupt_in_a_notebook_stops_the_sweep_which_then_goes_on(place: Path, settings: Settings) -> None:
+    endless = forecasting(place / "load.csv", "interrupted", register=None, budget={"max_trials": 1},
+                          parameters={"epochs": {"value": 100_000}, "hidden_size": {"values": [4, 8]}})
+
+    def interrupt() -> None:
+        until(lambda: "interrupted" in {row["sweep"] for row in sweep_rows(settings) if row["trials"]})
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        seqsweep.submit(endless, settings)
+    thread.join()
+    stopped = seqsweep.open_sweep("interrupted", settings)
+    assert (stopped.state, stopped.message) == ("stopped", "interrupted before its budget was spent")
+    assert stopped.status()["controller"] is None
+    result = seqsweep.submit(endless | {"budget": {"max_trials": 1, "max_time": "3s"}}, settings)
+    assert result.state == "finished"
+    assert list(result.trials["reason"]) == ["time up"]
 
 
 # -- the same to the bit
