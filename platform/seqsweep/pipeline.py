@@ -61,18 +61,22 @@ def submit(sweep: Sweep, document: str, settings: Settings, observer: Observer, 
     with Store.open(settings.store) as store:
         enter(store, sweep, document)
         with store.acquire(sweep.name) as lease:
+            enter(store, sweep, document)  # again, now that nobody else can add a trial
             _Run(store, lease, sweep, document, settings, observer, stop).run()
     return SweepResult(sweep.name, settings)
 
 
 def enter(store: Store, sweep: Sweep, document: str) -> SweepRecord:
-    """Find or create the sweep's record. Raises Conflict, with what changed, where the name is another sweep's."""
+    """Find or create the sweep's record; one without a trial yet may become another sweep.
+
+    Raises Conflict, with what changed, where the name is that of another sweep with trials.
+    """
     spec = specification(sweep)
     known = {record.name: record for record in store.sweeps()}
     if sweep.name not in known:
         return store.create_sweep(sweep.name, document, json.dumps(spec, sort_keys=True), identity(spec), _facts())
     record = known[sweep.name]
-    if record.spec_hash != identity(spec):
+    if record.spec_hash != identity(spec) and store.trials(sweep.name, curves=False, limit=1):
         changes = [f"{path}: {old} -> {new}" for path, old, new in _differences(json.loads(record.spec), spec)
                    if path.split(".")[0] not in _MAY_CHANGE]
         raise Conflict(Problem(sweep.name, "differs from the sweep stored under this name: " + "; ".join(changes),
@@ -115,7 +119,8 @@ class _Run:
 
     def run(self) -> None:
         self.store.update_sweep(self.lease, state=SweepState.RUNNING, message="", document=self.document,
-                                spec=json.dumps(self.spec, sort_keys=True), facts=_facts())
+                                spec=json.dumps(self.spec, sort_keys=True), spec_hash=identity(self.spec),
+                                facts=_facts())
         self.projector.start()
         try:
             state, message = self._stages()
@@ -166,7 +171,7 @@ class _Run:
             data = preparing.result()
         data_hash = data[0].info.data_hash  # of all folds
         known = self.store.sweep(self.sweep.name).data_hash
-        if known not in (None, data_hash):
+        if known not in (None, data_hash) and self.store.trials(self.sweep.name, curves=False, limit=1):
             raise Conflict(Problem(self.sweep.name, "the data have changed since this sweep began",
                                    "give the sweep another name: trials on other data could not be compared"))
         self.store.update_sweep(self.lease, data_hash=data_hash)

@@ -49,6 +49,8 @@ FORECAST: list[tuple[str, Change, dict[str, Any], list[str]]] = [
     ("static number changes", cell(7, "size", 9), {}, ["row 7, column size", "9, but 0 above"]),
     ("static missing", lambda t: t.assign(kind=t["kind"].where(t["id"] != "s1")), {},
      ["row 42, column kind", "no value for series s1"]),
+    ("series not told apart", lambda t: t, {"data": {"series": None}, "task": {"static": ()}},
+     ["sorted by time; if the file holds several series, data.series"]),
     ("constant target", lambda t: t.assign(y=3.5), {}, ["column y", "3.5 in the whole training part", "varies"]),
     ("empty", lambda t: t[:0], {}, ["no rows"]),
     ("start beside time", lambda t: t, {"data": {"start": "2024-01-01", "freq": "h"}}, ["data.start", "only one"]),

@@ -217,7 +217,7 @@ def test_a_sweep_over_bad_data_can_be_submitted_again_once_they_are_mended(place
 def test_a_sweep_that_trained_nothing_does_not_keep_its_name(place: Path, settings: Settings) -> None:
     write_series(place / "first.csv")
     right = forecasting(place / "first.csv", "mistyped", budget={"max_trials": 1}, register=None)
-    with pytest.raises(InvalidData, match="nowhere.csv"):
+    with pytest.raises(InvalidData, match=r"nowhere\.csv: there is no such file"):
         seqsweep.submit(right | {"data": right["data"] | {"path": str(place / "nowhere.csv")}}, settings)
     mended = seqsweep.submit(right, settings)
     assert (mended.state, len(mended.trials)) == ("finished", 1)

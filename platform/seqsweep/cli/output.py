@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from seqsweep.errors import SeqsweepError
+from seqsweep.errors import Refused, SeqsweepError
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -31,7 +31,12 @@ def print_error(error: SeqsweepError, *, as_json: bool) -> None:
         sys.stderr.write(json.dumps({"error": type(error).__name__, "exit_code": error.exit_code,
                                      "problems": problems}, indent=2, ensure_ascii=False) + "\n")
         return
+    before = ""
     for problem in error.problems:
+        if isinstance(error, Refused) and problem.where and problem.where == before:
+            err.print(f"       {escape(problem.what)}")  # another of the gate's reasons
+            continue
+        before = problem.where
         place = f"[bold]{escape(problem.where)}:[/] " if problem.where else ""
         err.print(f"[bold red]error:[/] {place}{escape(problem.what)}")
         if problem.right:

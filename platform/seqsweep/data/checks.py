@@ -69,7 +69,8 @@ def _checked_times(table: Table, frequency: Frequency | None, regular: bool, pro
     problems.add_each("duplicate times", nexts[steps == 0], lambda t: Problem(
         table.where(t), f"{shown(t)} for the second time{_of(table, t)}", "one row a time in each series"))
     problems.add_each("unsorted times", nexts[steps < 0], lambda t: Problem(
-        table.where(t), f"{shown(t)} after {shown(t - 1)}{_of(table, t)}", "rows of a series sorted by time"))
+        table.where(t), f"{shown(t)} after {shown(t - 1)}{_of(table, t)}", "rows of a series sorted by time"
+        + ("" if any(table.series) else "; if the file holds several series, data.series: the column of their names")))
     if np.any(steps <= 0) or not len(steps):
         return replace(table, frequency=frequency)
     values, counts = np.unique(steps, return_counts=True)
@@ -111,14 +112,20 @@ def check_missing(table: Table, prepare: PrepareConfig, problems: Problems, exem
             table.where(t, name), "the value is missing", "fill it in, or prepare.fill: interpolate, forward, ..."))
 
 
-def check_lengths(table: Table, task: ForecastingConfig, lead: int, problems: Problems) -> None:
-    """Each series must hold one window; `lead` rows at its start are used up by lags."""
-    needed = lead + task.context + task.horizon
+def check_lengths(table: Table, task: ForecastingConfig, lead: int, problems: Problems, ahead: int = 0) -> None:
+    """Each series must hold one window; `lead` rows at its start are used up by lags.
+
+    `ahead`: how many rows at the end of each are the future, added to what was given; they are not counted.
+    """
+    needed = lead + task.context + task.horizon - ahead
+    horizon = f" + horizon {task.horizon}" if not ahead else ""
     lags = f" + longest lag or difference {lead}" if lead else ""
-    problems.add_each("short series", np.flatnonzero(table.length_S < needed), lambda s: Problem(
-        table.where(int(table.bounds[s])), f"{table.named(s)} has {table.length_S[s]} rows",
-        f"context {task.context} + horizon {task.horizon}{lags} = {needed} rows at least; "
-        "leave the series out, or take a smaller context"))
+    problems.add_each("short series", np.flatnonzero(table.length_S - ahead < needed), lambda s: Problem(
+        table.where(int(table.bounds[s])), f"{table.named(s)} has {table.length_S[s] - ahead} rows"
+        + " up to its last observed target" * bool(ahead),
+        f"context {task.context}{horizon}{lags} = {needed} rows at least; "
+        + ("give more of its history, or leave the series out" if ahead else
+           "leave the series out, or take a smaller context")))
 
 
 def check_targets(table: Table, task: ForecastingConfig, part_T: npt.NDArray[np.int8], problems: Problems) -> None:

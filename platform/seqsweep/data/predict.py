@@ -116,7 +116,7 @@ def _forecast(table: Table, task: ForecastingConfig, prepare: PrepareConfig, inf
     future_T = np.arange(len(table.values_TR)) >= origin_S[table.series_T]
     exempt_R = np.array([name not in task.known or not last for name in table.columns])
     check_missing(table, prepare, problems, future_T[:, None] & exempt_R)
-    check_lengths(table, task, lead, problems)
+    check_lengths(table, task, lead, problems, ahead=task.horizon if last else 0)
     problems.raise_if_any()
     part_T = np.where(future_T & last, VAL, TRAIN).astype(np.int8)
     features, figures = _features(table, task, prepare, info, part_T)

@@ -98,5 +98,6 @@ def _missing(path: Path) -> Problem:
         return Problem(str(path), "this is a folder", f"give one file: {_EXTENSIONS}")
     if not path.parent.is_dir():
         return Problem(str(path), f"there is no folder {path.parent}", "paths are taken from the working folder")
-    files = sorted(entry.name for entry in path.parent.iterdir() if entry.is_file())
-    return Problem(str(path), "there is no such file", nearest(path.name, files, f"files in {path.parent}"))
+    files = sorted(entry.name for entry in path.parent.iterdir()
+                   if entry.is_file() and entry.name.lower().endswith(tuple(_READERS)))
+    return Problem(str(path), "there is no such file", nearest(path.name, files, f"data files in {path.parent}"))

@@ -120,7 +120,7 @@ class Comparison:
         few = f"; only {self.samples} samples, so the interval is wide" if self.samples < FEW_UNITS else ""
         drawn = f" in blocks of {self.block}" if self.block > 1 else ""
         return (f"{self.metric} {self.candidate:.5g} against {self.rival:.5g} of {self.rival_name}: {verdict} by "
-                f"{abs(self.difference):.4g} (95% interval {self.low:.4g} to {self.high:.4g}{margin}, "
+                f"{abs(self.difference):.4g} (95% interval of the gain {self.low:.4g} to {self.high:.4g}{margin}, "
                 f"{self.samples} samples{drawn}{few})")
 
 
