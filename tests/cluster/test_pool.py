@@ -197,6 +197,21 @@ def test_a_killed_worker_is_lost_and_a_fresh_one_takes_its_place(ray_pool: RayPo
     assert pid(answer) != old
 
 
+def test_a_worker_that_ray_kills_for_memory_is_lost_too(ray_pool: RayPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def killed(reference: object) -> None:
+        raise ray.exceptions.OutOfMemoryError("the node was running low on memory")  # type: ignore[no-untyped-call]
+
+    all_up(ray_pool)
+    ray_pool.submit(0, Advance(21, 1, config(), 0, 3))
+    with monkeypatch.context() as patch:
+        patch.setattr(ray, "get", killed)
+        event = next_event(ray_pool)
+    assert event == Event(0, Lost("the node was running low on memory"))
+    all_up(ray_pool)
+
+
 def test_workers_share_the_data_without_a_copy(ray_pool: RayPool) -> None:
     all_up(ray_pool)
     for worker in (0, 1):

@@ -62,7 +62,6 @@ class Controller:
             [SEQSWEEP, *(words or ("submit", "load.yaml"))], cwd=folder, env=environment(), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True)
         self.family: set[psutil.Process] = set()
-        self.agents: set[psutil.Process] = set()
 
     def trials(self) -> list[TrialRecord]:
         try:
@@ -84,7 +83,6 @@ class Controller:
         """Which processes there are now, to see later that they are gone."""
         with contextlib.suppress(psutil.NoSuchProcess):
             self.family |= set(psutil.Process(self.process.pid).children(recursive=True))
-        self.agents |= {one for one in self.family if called(one).startswith(AGENTS)}
 
     def workers(self) -> list[psutil.Process]:
         return [one for one in self.family if called(one).startswith("ray::Worker")]
@@ -138,10 +136,16 @@ def called(process: psutil.Process) -> str:
     return ""
 
 
-def gone(processes: set[psutil.Process], seconds: float) -> None:
-    _, alive = psutil.wait_procs(list(processes), timeout=seconds)
-    alive = [one for one in alive if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
-    assert not alive, [(one.pid, one.name()) for one in alive]
+def gone(processes: set[psutil.Process], seconds: float, but: tuple[str, ...] = ("no process",)) -> None:
+    """Wait until none of them is left, other than of these names."""
+    def alive(one: psutil.Process) -> bool:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return one.is_running() and one.status() != psutil.STATUS_ZOMBIE and not one.name().startswith(but)
+        return False
+    try:
+        until(lambda: not any(map(alive, processes)), seconds)
+    except AssertionError:
+        raise AssertionError([(one.pid, called(one)) for one in processes if alive(one)]) from None
 
 
 def closed_rows(settings: Settings) -> list[tuple[Any, ...]]:
@@ -197,7 +201,7 @@ def test_an_interrupt_ends_tidily_and_a_kill_does_no_harm(
     second.wait_for(lambda trials: len(finished(trials)) > len(rows))
     second.process.kill()
     second.process.wait()
-    gone(second.family - second.agents, 20)
+    gone(second.family, 20, but=AGENTS)
     assert closed_rows(first.settings)[:len(rows)] == rows
 
     before = closed_rows(first.settings)
@@ -222,7 +226,7 @@ def test_a_second_interrupt_ends_at_once(start: Callable[..., Controller], folde
     assert time.monotonic() - began < 3
     _, _, err = controller.end(20)
     assert "stopped at once; `seqsweep resume load` goes on from the last checkpoints" in err
-    gone(controller.family - controller.agents, 20)
+    gone(controller.family, 20, but=AGENTS)
 
 
 def test_a_second_controller_is_refused_and_a_stop_comes_from_anywhere(
@@ -291,7 +295,7 @@ def test_killed_at_random_moments_again_and_again(start: Callable[..., Controlle
                 time.sleep(draw.uniform(0, 4))
         controller.process.kill()
         controller.process.wait()
-        gone(controller.family - controller.agents, 30)
+        gone(controller.family, 30, but=AGENTS)
         if (folder / "seqsweep.db").exists() and controller.trials():
             rows = closed_rows(settings)
             assert [row for row in rows if row[0] in {known[0] for known in before}] == before
