@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+from pydantic import ValidationError
 
 from seqsweep.config.settings import Settings
 from seqsweep.config.sweep import PromoteConfig, Sweep, fit_config
@@ -87,6 +88,11 @@ def promote(reference: str, settings: Settings, *, to: str = "champion", margin:
     candidate's prepared data, where they are at hand. A version that holds the alias already keeps it unasked. Raises
     Refused, and changes nothing, where it does not pass; Conflict where the data have changed since.
     """
+    try:
+        config = PromoteConfig(to=to, require=require, margin=margin)
+    except ValidationError as error:
+        raise Refused(*(Problem(str(problem["loc"][0]), f"cannot be {problem['input']!r}", problem["msg"])
+                        for problem in error.errors())) from None
     version, package = fetch(reference, settings)
     if to in version.aliases:
         return Promotion(str(version), to, (f"it is {to} already",), {}, 0)
@@ -97,7 +103,7 @@ def promote(reference: str, settings: Settings, *, to: str = "champion", margin:
     with Store.open(settings.store) as store:
         uses = store.touch_test(data[0].info.data_hash, sweep.name, f"trial {package.facts.trial}")
     champion = _champion(version.name, to, data[0], sweep, settings)
-    verdict = decide(PromoteConfig(to=to, require=require, margin=margin), package.facts.fit, data[0], candidate,
+    verdict = decide(config, package.facts.fit, data[0], candidate,
                      baselines(package.facts.fit.task, data[0], "test"), champion)
     reasons = (*verdict.reasons, f"this test part has judged {uses} model{'s' * (uses != 1)} so far")
     if not verdict.passed:

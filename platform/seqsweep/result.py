@@ -81,7 +81,7 @@ class SweepResult:
             return str(headline)
         ranked = self._ranked()
         if not ranked:
-            return f"{self.state}: no trial has ended yet"
+            return f"{self.state}: no trial has a value yet"
         return f"{self.state}: trial {self.best.number} leads on the validation part with {self.best.value:.5g}"
 
     @property
