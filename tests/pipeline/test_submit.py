@@ -26,6 +26,7 @@ from seqsweep.serving import predict
 from seqsweep.store.records import Store
 from seqsweep.tracking.client import connect
 from seqsweep.tracking.registry import Registry
+from seqsweep.tracking.runs import find_run
 
 Said = pytest.CaptureFixture[str]
 
@@ -222,6 +223,10 @@ def test_a_sweep_that_trained_nothing_does_not_keep_its_name(place: Path, settin
     mended = seqsweep.submit(right, settings)
     assert (mended.state, len(mended.trials)) == ("finished", 1)
     assert seqsweep.submit(right, settings).state == "finished"  # what is stored is what was trained
+    with Store.open(settings.store) as store:
+        run = find_run(settings.tracking_uri, store.sweep("mistyped"))
+    assert run is not None
+    assert connect(settings.tracking_uri).get_run(run).data.params["data.path"] == str(place / "first.csv")
     with pytest.raises(Conflict, match="seed: 3 -> 4"):
         seqsweep.submit(right | {"seed": 4}, settings)
 

@@ -101,6 +101,7 @@ class Runs:
         self._name = name
         self._uri = tracking_uri
         self._cursor = 0
+        self._told = False
         sweep = store.sweep(name)
         spec = json.loads(sweep.spec)
         self._metric = f"val_{spec['metric']['name']}"
@@ -118,6 +119,7 @@ class Runs:
         while records := self._store.trials(self._name, since=self._cursor, limit=BATCH):
             for record in sorted(records, key=lambda record: record.revision):
                 with answering(self._uri):
+                    self._tell_params(sweep)
                     self._project_trial(sweep, record)
                 self._cursor = record.revision
             count += len(records)
@@ -179,14 +181,17 @@ class Runs:
                 self._client.delete_run(duplicate.info.run_id)
         parents = found.pop("", None)
         children = {key: _child_run(runs[0]) for key, runs in found.items()}
-        return self._ensure_parent(sweep, parents[0] if parents else None), children
+        return parents[0].info.run_id if parents else self._create_parent(sweep), children
 
-    def _ensure_parent(self, sweep: SweepRecord, run: Run | None) -> str:
-        run_id, logged = (run.info.run_id, run.data.params) if run is not None else (self._create_parent(sweep), {})
+    def _tell_params(self, sweep: SweepRecord) -> None:
+        """Log the sweep's parameters with its first trial: without one it may still become another sweep."""
+        if self._told:
+            return
         # MLflow's parameters never change: one that differs since a resume is told by the YAML alone.
+        logged = self._client.get_run(self._parent).data.params
         params = {key: value for key, value in _sweep_params(sweep).items() if key not in logged}
-        self._log(run_id, [], params, {})
-        return str(run_id)
+        self._log(self._parent, [], params, {})
+        self._told = True
 
     def _create_parent(self, sweep: SweepRecord) -> str:
         run = self._client.create_run(
