@@ -27,7 +27,7 @@ from seqsweep.data.prepare import prepare
 from seqsweep.errors import Conflict, Problem, Refused, SearchFailed, SeqsweepError, Unavailable
 from seqsweep.evaluation.leaderboard import evaluate, leaderboard
 from seqsweep.promotion import promote as open_gate
-from seqsweep.promotion import register_winner
+from seqsweep.promotion import register_winner, registered_winner
 from seqsweep.records import TrialRecord
 from seqsweep.result import SweepResult
 from seqsweep.store.lease import Lease
@@ -38,7 +38,7 @@ from seqsweep.tracking.runs import project as project_runs
 
 _MAY_CHANGE = ("budget", "resources", "retries", "keep", "evaluate", "register", "promote")
 """Keys that may differ between two submissions of one sweep: they change no trial that is there."""
-_PROJECTION_GRACE = 60.0
+_PROJECTION_GRACE = 20.0
 """Seconds at the end of a run for MLflow to take what is left; `seqsweep project` brings the rest."""
 
 
@@ -253,22 +253,31 @@ class _Run:
     def _register(self, data: tuple[Prepared, ...], winner: TrialRecord) -> None:
         key = _hash([self._search_key(), winner.number, self.spec["register"]])
         known = self.store.stage(self.sweep.name, "register")
-        if known is not None and self._stage_done("register", key, str(known.value["version"])):
+        if known is not None and self._still_registered(known.value, winner) and self._stage_done(
+                "register", key, str(known.value["version"])):
             return
         self.projector.finish(_PROJECTION_GRACE)  # the model hangs on the sweep's run, which must be there
         stage = self.store.stage(self.sweep.name, "evaluate")
         version = register_winner(self.lease.sweep, self.sweep, winner, self._weights(winner), data,
                                   stage.value if stage else {}, self.settings)
-        self.store.put_stage(self.lease, "register", key, {"version": str(version)})
+        self.store.put_stage(self.lease, "register", key, {"version": str(version), "run": version.run_id})
         alias = self.sweep.registration.alias if self.sweep.registration else ""
         self.observer.stage("register", f"{version} @{alias}")
+
+    def _still_registered(self, stage: Mapping[str, Any], winner: TrialRecord) -> bool:
+        """Whether the registry has what was registered; a registry that was deleted and made anew does not."""
+        try:
+            found = registered_winner(self.lease.sweep, self.sweep, winner, self.settings)
+        except Unavailable:
+            return True  # it cannot be asked now, and a finished sweep is no failure because of that
+        return found is not None and (str(found), found.run_id) == (stage["version"], stage["run"])
 
     def _promote(self, data: tuple[Prepared, ...]) -> None:
         registered, config = self.store.stage(self.sweep.name, "register"), self.sweep.promote
         if registered is None or config is None:
             return
         version = str(registered.value["version"])
-        key = _hash([version, self.spec["promote"]])
+        key = _hash([version, registered.value["run"], self.spec["promote"]])
         known = self.store.stage(self.sweep.name, "promote")
         if known is not None and self._stage_done("promote", key, str(known.value["said"])):
             return

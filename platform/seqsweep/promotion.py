@@ -75,8 +75,20 @@ def register_winner(record: SweepRecord, sweep: Sweep, winner: TrialRecord, weig
     with tempfile.TemporaryDirectory(prefix="seqsweep-") as folder:
         built = build_package(Path(folder) / "model", package, _example(sweep, package))
         return Registry(settings.tracking_uri).register(
-            name, built, run_id=run, key=f"{record.uid}/{winner.number}", alias=sweep.registration.alias,
+            name, built, run_id=run, key=_key(record, winner), alias=sweep.registration.alias,
             tags={f"seqsweep.{name}": value for name, value in tags.items()}, story=story)
+
+
+def registered_winner(record: SweepRecord, sweep: Sweep, winner: TrialRecord,
+                      settings: Settings) -> ModelVersion | None:
+    """The version that `register_winner` made of this trial; None where the registry has none."""
+    if sweep.registration is None:
+        return None
+    return Registry(settings.tracking_uri).registered(sweep.registration.model or sweep.name, _key(record, winner))
+
+
+def _key(record: SweepRecord, winner: TrialRecord) -> str:
+    return f"{record.uid}/{winner.number}"
 
 
 def promote(reference: str, settings: Settings, *, to: str = "champion", margin: float = 0.0,

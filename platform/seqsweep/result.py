@@ -62,7 +62,7 @@ class SweepResult:
 
     @property
     def trials(self) -> pd.DataFrame:
-        """One row a trial: number, state, reason, value, best_epoch, trained_epochs, seconds, and its active parameters."""
+        """One row a trial: state, reason, value, best_epoch, trained_epochs, seconds, and its active parameters."""
         rows = [_trial_row(record) for record in self._trials(curves=True)]
         return _frame(rows).set_index("number") if rows else pd.DataFrame()
 

@@ -244,6 +244,16 @@ def test_an_mlflow_that_is_down_costs_no_trial(place: Path, settings: Settings, 
     assert len(runs_of(settings, "offline")) == 2
 
 
+def test_a_registry_made_anew_gets_the_model_and_its_alias_again(place: Path, settings: Settings) -> None:
+    sweep = forecasting(place / "load.csv", name="anew", promote={"to": "champion", "require": []})
+    first = seqsweep.submit(sweep, settings)
+    other = replace(settings, tracking_uri=f"sqlite:///{place / 'other.db'}")
+    again = seqsweep.submit(sweep, other)
+    version = Registry(other.tracking_uri).resolve("anew@champion")
+    assert (str(version), again.model) == ("anew/1", first.model)
+    assert len(again.trials) == 4
+
+
 def test_an_interrupt_in_a_notebook_stops_the_sweep_which_then_goes_on(place: Path, settings: Settings) -> None:
     endless = forecasting(place / "load.csv", "interrupted", register=None, budget={"max_trials": 1},
                           parameters={"epochs": {"value": 100_000}, "hidden_size": {"values": [4, 8]}})

@@ -79,7 +79,7 @@ def _read(path: Path, header: list[str], text: Collection[str], columns: Collect
             frame = pd.read_csv(
                 path, names=names, header=0, index_col=False, encoding="utf-8-sig", dtype=kinds, low_memory=False,
                 keep_default_na=False, na_values={name: [""] if name in as_text else _MISSING for name in used},
-                skip_blank_lines=len(names) > 1, float_precision="round_trip")
+                skip_blank_lines=len(names) > 1)
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise InvalidData(_ragged(path, len(names), str(error).strip())) from error
     frame = frame[used]

@@ -118,11 +118,13 @@ def _headline(metric: MetricConfig, sign: int, rows: list[Row], naive: list[Row]
     says = f"{first.name} wins: {metric.name} {_figure(ours)} on the test part{_errors(first)}"
     if first.kind == "baseline":
         theirs = rows[1].test[metric.name]
-        return f"{says}; the best trial ({rows[1].name}) has {_figure(theirs)}{_errors(rows[1])}, {_distance(theirs, ours, sign)}"
+        return (f"{says}; the best trial ({rows[1].name}) has {_figure(theirs)}{_errors(rows[1])}, "
+                f"{_distance(theirs, ours, sign)}")
     if not naive:
         return says
     best = naive[0].test[metric.name]
-    return f"{says}, {_distance(ours, best, sign)} the best baseline, {naive[0].name} ({_figure(best)}{_errors(naive[0])})"
+    return (f"{says}, {_distance(ours, best, sign)} the best baseline, {naive[0].name} "
+            f"({_figure(best)}{_errors(naive[0])})")
 
 
 def _errors(row: Row) -> str:

@@ -112,8 +112,8 @@ def _unavailable(uri: str, error: BaseException) -> Unavailable:
     message = next(iter(masked(str(error)).strip().splitlines()), type(error).__name__)
     if isinstance(error, MlflowException) and error.error_code in _REFUSALS:
         return Unavailable(Problem(masked(uri), f"MLflow answers: {message}"))
-    if "already exists" in message and _sqlite_file(uri):
-        return Unavailable(Problem(masked(uri), f"its tables are half made: {message}",
+    if _sqlite_file(uri) and ("already exists" in message or "not a database" in message):
+        return Unavailable(Problem(masked(uri), f"its tables are half made or damaged: {message}",
                                    "Delete the file; `seqsweep project SWEEP` brings the runs of a sweep back."))
     return Unavailable(Problem(masked(uri), f"MLflow does not answer: {message}",
                                "Is MLFLOW_TRACKING_URI right, and is the server running?"))

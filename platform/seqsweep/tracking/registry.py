@@ -173,6 +173,11 @@ class Registry:
         names = [model.name for model in self._client.search_registered_models(max_results=20)]
         return f"registered are: {', '.join(names)}" if names else "no model is registered yet"
 
+    def registered(self, name: str, key: str) -> ModelVersion | None:
+        """The version that was registered with this key; None where there is none."""
+        with self._answering():
+            return self._with_key(name, key)
+
     def _with_key(self, name: str, key: str) -> ModelVersion | None:
         with_key = [_version(stored, {}) for stored in self._search(name) if stored.tags.get(KEY_TAG) == key]
         return min(with_key, key=lambda version: version.version, default=None)
