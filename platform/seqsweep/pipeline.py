@@ -103,7 +103,7 @@ def identity(spec: Mapping[str, Any]) -> str:
 
 def project(name: str, settings: Settings) -> int:
     """Write a sweep's runs to MLflow from the store. Returns how many runs it has, the sweep's own included."""
-    with Store.open(settings.store) as store:
+    with Store.open_existing(settings.store) as store:
         project_runs(store, name, settings.tracking_uri)
         return 1 + len(store.trials(name, curves=False))
 
@@ -242,7 +242,8 @@ class _Run:
         self.store.put_stage(self.lease, "evaluate", key, {
             "headline": board.headline, "winner": winner.number, "rows": [asdict(row) for row in board.rows],
             "test_uses": uses})
-        self.observer.stage("evaluate", board.headline)
+        self.observer.stage("evaluate", f"trial {winner.number} and {len(found.baselines)} naive baselines were scored "
+                                        "on the test part")
 
     def _weights(self, winner: TrialRecord) -> bytes:
         weights = self.store.best_weights(self.sweep.name, winner.number)

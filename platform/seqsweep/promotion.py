@@ -112,7 +112,7 @@ def promote(reference: str, settings: Settings, *, to: str = "champion", margin:
     data = data or prepare(sweep)
     _check_same(package, data, version)
     candidate = predict(package.facts.fit, package.weights, data, "test")
-    with Store.open(settings.store) as store:
+    with Store.open_existing(settings.store) as store:
         uses = store.touch_test(data[0].info.data_hash, sweep.name, f"trial {package.facts.trial}")
     champion = _champion(version.name, to, data[0], sweep, settings)
     verdict = decide(config, package.facts.fit, data[0], candidate,
@@ -152,7 +152,7 @@ def _example(sweep: Sweep, package: Package) -> pd.DataFrame | None:
 def _sweep_of(package: Package, settings: Settings) -> Sweep:
     name = package.facts.sweep
     try:
-        with Store.open(settings.store) as store:
+        with Store.open_existing(settings.store) as store:
             return Sweep.model_validate_json(store.sweep(name).spec)
     except NotFound as error:
         raise NotFound(Problem(name, "the candidate's sweep is not in this store, so its test part is not known",

@@ -161,12 +161,12 @@ class SweepResult:
         if self.model is None:
             return commands
         if not promoted:
-            commands.append((f"seqsweep promote {name}", "ask the gate again"))
+            commands.append((f"seqsweep promote {name}", "open the gate by hand; --margin relaxes it"))
         alias = "champion" if promoted else "challenger"
         return [*commands, (f"seqsweep predict {name}@{alias} --data new.csv", "use the model")][:3 + (not promoted)]
 
     def _store(self) -> Store:
-        return Store.open(self._settings.store)
+        return Store.open_existing(self._settings.store)
 
     def _record(self) -> SweepRecord:
         with self._store() as store:
@@ -196,8 +196,12 @@ class SweepResult:
 
 
 def sweep_rows(settings: Settings) -> list[dict[str, Any]]:
-    """One row a sweep of the store, oldest first."""
-    with Store.open(settings.store) as store:
+    """One row a sweep of the store, oldest first; none where there is no store."""
+    try:
+        store = Store.open_existing(settings.store)
+    except NotFound:
+        return []
+    with store:
         return [{"sweep": record.name, "state": str(record.state),
                  "trials": len(store.trials(record.name, curves=False)), "created": _time(record.created),
                  "active_seconds": round(record.active_seconds, 1)} for record in store.sweeps()]

@@ -114,6 +114,8 @@ def test_plan(folder: Path) -> None:
 def test_no_sweep_yet(tmp_path: Path) -> None:
     assert "no sweep yet" in seqsweep(tmp_path, "list").stdout
     assert answer(tmp_path, "list") == []
+    assert "there is no store here" in seqsweep(tmp_path, "status", "load", exit_code=5).stderr
+    assert not list(tmp_path.glob("*.db*"))
     assert "no sweep named load" in seqsweep(tmp_path, "status", "load", exit_code=5).stderr
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from seqsweep import __version__
 from seqsweep.errors import SeqsweepError
 
 app = typer.Typer(
@@ -15,6 +16,20 @@ app = typer.Typer(
     help="Finds, trains, registers and promotes the best recurrent model for a sequence problem.",
     epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 3 invalid sweep, 4 invalid data, 5 not found, 6 conflict, "
            "7 refused by the gate, 8 search failed, 9 unavailable, 130 interrupted.")
+
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"seqsweep {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True,
+                                                   help="Print the version.")] = False) -> None:
+    pass
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
 

@@ -91,7 +91,7 @@ def resume(name: SweepName, json: Json = False) -> None:
     from seqsweep.pipeline import stored_sweep
     from seqsweep.store.records import Store
 
-    with Store.open(load_settings().store) as store:
+    with Store.open_existing(load_settings().store) as store:
         sweep, document = stored_sweep(store, name)
     _run(sweep, document, as_json=json)
 
@@ -186,7 +186,7 @@ def stop(name: SweepName, json: Json = False) -> None:
     from seqsweep.config.settings import load_settings
     from seqsweep.store.records import Store
 
-    with Store.open(load_settings().store) as store:
+    with Store.open_existing(load_settings().store) as store:
         state = store.request_stop(name)
     if json:
         print_json({"sweep": name, "state": state})

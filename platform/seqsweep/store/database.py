@@ -73,6 +73,11 @@ class Database:
             raise Unavailable(Problem(str(self), "the driver of this database is not installed",
                                       "Install it: pip install 'seqsweep[postgres]'")) from None
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the SQLite file exists; a server always counts as there."""
+        return self._url.get_backend_name() != "sqlite" or Path(self._url.database or "").exists()
+
     def __repr__(self) -> str:
         hidden = {key: "***" if key == "password" else value for key, value in self._url.query.items()}
         return self._url.set(query=hidden).render_as_string(hide_password=True)

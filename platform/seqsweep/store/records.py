@@ -18,7 +18,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from seqsweep.errors import Conflict, NotFound
+from seqsweep.errors import Conflict, NotFound, Problem
 from seqsweep.records import Outcome, Reason, Report, Scalar, Trial, TrialRecord, TrialState
 from seqsweep.store import checkpoints
 from seqsweep.store import lease as leasing
@@ -51,6 +51,16 @@ class Store:
             database.close()
             raise
         return cls(database)
+
+    @classmethod
+    def open_existing(cls, url: str) -> Store:
+        """Open a store that only asks are made of; NotFound, and no new file, where there is none."""
+        database = Database(url)
+        if not database.is_there:
+            raise NotFound(Problem(str(database), "there is no store here",
+                                   "`seqsweep submit` makes one in the working folder; SEQSWEEP_STORE names another"))
+        database.close()
+        return cls.open(url)
 
     def close(self) -> None:
         """Close every connection."""
