@@ -116,7 +116,6 @@ def test_no_sweep_yet(tmp_path: Path) -> None:
     assert answer(tmp_path, "list") == []
     assert "there is no store here" in seqsweep(tmp_path, "status", "load", exit_code=5).stderr
     assert not list(tmp_path.glob("*.db*"))
-    assert "no sweep named load" in seqsweep(tmp_path, "status", "load", exit_code=5).stderr
 
 
 # -- a sweep
@@ -151,6 +150,7 @@ def test_resume_of_a_finished_sweep_trains_nothing(folder: Path, done: dict[str,
 
 
 def test_list_and_status(folder: Path, done: dict[str, Any]) -> None:
+    assert "no sweep named waek" in seqsweep(folder, "status", "waek", exit_code=5).stderr
     assert re.search(r"weak +finished +2 ", seqsweep(folder, "list").stdout)
     assert [(row["sweep"], row["state"], row["trials"]) for row in answer(folder, "list")] == [
         ("weak", "finished", 2), ("strong", "finished", 2)]
