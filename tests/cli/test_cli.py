@@ -250,7 +250,7 @@ def test_errors_have_their_exit_codes(folder: Path, done: dict[str, Any]) -> Non
     assert "no.csv: there is no such file" in seqsweep(folder, "submit", bad, exit_code=4).stderr
     assert re.search(r"bad +failed", seqsweep(folder, "list").stdout)
     assert refusal(folder, "list", exit_code=1, SEQSWEEP_STORE="redis://x")["error"] == "InvalidSettings"
-    assert "cannot be used" in seqsweep(folder, "list", exit_code=9, SEQSWEEP_STORE="sqlite:///no/such/x.db").stderr
+    assert "file is not a database" in seqsweep(folder, "list", exit_code=9, SEQSWEEP_STORE="sqlite:///load.csv").stderr
     assert "MLflow does not answer" in seqsweep(folder, "promote", "load", exit_code=9,
                                                 MLFLOW_TRACKING_URI="http://127.0.0.1:1").stderr
 
