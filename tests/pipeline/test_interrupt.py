@@ -207,10 +207,7 @@ def test_an_interrupt_ends_tidily_and_a_kill_does_no_harm(
     before = closed_rows(first.settings)
     third = start("resume", "load")
     until(third.training, every=0.05)[0].kill()
-    code, out, err = third.end(120)
-    assert code == 0
-    assert "lost its worker and goes on from epoch" in err
-    assert any(record.attempts == 1 for record in third.trials())
+    assert third.end(120)[0] == 0
     goes_on_to_the_end(folder, before, expected)
 
 
@@ -244,13 +241,18 @@ def test_a_second_controller_is_refused_and_a_stop_comes_from_anywhere(
     assert running.checkpoint_epoch == len(running.reports) > 0
 
 
-def test_sigterm_ends_as_tidily_as_ctrl_c(start: Callable[..., Controller]) -> None:
-    controller = start()
-    controller.wait_for(lambda trials: any(record.ended is None for record in trials))
+def test_a_trial_whose_worker_was_killed_goes_on_and_sigterm_ends_as_tidily_as_ctrl_c(
+        tmp_path: Path, controllers: list[Controller]) -> None:
+    controllers.append(controller := Controller(write_sweep(tmp_path, workers=2, epochs=100_000)))
+    until(controller.training, every=0.05)[0].kill()
+    controller.wait_for(lambda trials: any(record.attempts == 1 for record in trials))
+    until(lambda: len(controller.training()) == 2)
     controller.process.terminate()
-    code, out, _ = controller.end()
+    code, out, err = controller.end()
     assert code == 130
+    assert "lost its worker and goes on from epoch 0" in err
     assert "go on with:  seqsweep resume load" in out
+    assert all(record.checkpoint_epoch == len(record.reports) > 0 for record in controller.trials())
     gone(controller.family, 20)
 
 
