@@ -19,6 +19,13 @@ import pytest
 
 from seqsweep.store.records import Store
 
+
+def pytest_configure() -> None:
+    """A shell's background job ignores Ctrl-C, and so would every process the tests start and interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 PASSWORD = "p@ss/w:rd"
 
 
