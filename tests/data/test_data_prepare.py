@@ -12,10 +12,10 @@ import pytest
 from data_cases import SHARED, classify, forecast, needs_shared, sequences_table, series_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from truths import truth
 
 from seqsweep.data.batch import DataInfo, Prepared
 from seqsweep.data.calendar import Frequency, calendar_features
-from seqsweep.data.predict import truth
 from seqsweep.data.prepare import prepare
 
 FULL: dict[str, Any] = {

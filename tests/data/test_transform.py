@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from data_cases import SHARED, classify, forecast, needs_shared, sequences_table, series_table
+from truths import truth
 
 from seqsweep.config.sweep import Sweep
 from seqsweep.data.batch import DataInfo, Prepared
-from seqsweep.data.predict import transform, truth
+from seqsweep.data.predict import transform
 from seqsweep.data.prepare import prepare
 from seqsweep.data.results import prediction_table
 from seqsweep.data.sources import read_frame

@@ -1,4 +1,4 @@
-"""Prepares new data exactly as the training data were, and takes truths out of prepared data."""
+"""Prepares new data exactly as the training data were."""
 
 from __future__ import annotations
 
@@ -175,22 +175,6 @@ def _extended_times(table: Table, from_T: Ints, is_given_T: Mask, bounds: Ints, 
         if end - new > bounds[s]:
             times_T[end - new:end] = table.frequency.advance(int(times_T[end - new - 1]), np.arange(1, new + 1))
     return times_T
-
-
-def truth(data: Prepared, part: str, task: Task) -> tuple[npt.NDArray[np.generic], Mask]:
-    """What was to be predicted, in data units, and which of it was observed.
-
-    Forecasting: float64 (N, horizon, D) and a mask of that shape. Classification: class indexes (N,), -1 where
-    unknown, and a mask (N,).
-    """
-    samples = data.parts[part]
-    if not isinstance(task, ForecastingConfig):
-        return samples.label_N, samples.label_N >= 0
-    row_NH = target_row_numbers(data, part, task)
-    scaled_NHD = data.values_TF[row_NH][:, :, list(data.info.targets)].astype(np.float64)
-    shift_N1D, scale_N1D = data.shift_SD[samples.series_N, None], data.scale_SD[samples.series_N, None]
-    observed = np.ones(scaled_NHD.shape, dtype=bool) if data.observed_TD is None else data.observed_TD[row_NH]
-    return scaled_NHD * scale_N1D.astype(np.float64) + shift_N1D, observed
 
 
 def target_row_numbers(data: Prepared, part: str, task: ForecastingConfig) -> Ints:
