@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from seqsweep.config.sweep import FitConfig, MetricConfig
 from seqsweep.config.tasks import METRICS, TaskConfig
@@ -60,12 +59,6 @@ class Leaderboard:
     headline: str
     metric: str
     rows: tuple[Row, ...]
-
-    def table(self) -> pd.DataFrame:
-        """Return one row a line: name, kind, `val_<metric>`, every `test_<metric>`, and the trials' parameters."""
-        return pd.DataFrame([{"name": row.name, "kind": row.kind, f"val_{self.metric}": row.validation}
-                             | {f"test_{name}": value for name, value in row.test.items()} | dict(row.params)
-                             for row in self.rows])
 
 
 def evaluate(config: FitConfig, weights: bytes, data: tuple[Prepared, ...], device: str = "cpu",
