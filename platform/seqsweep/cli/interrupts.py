@@ -9,9 +9,20 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from seqsweep.cli.output import err
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def leave_at_once() -> None:
+    """Let Ctrl-C end the process with exit code 130 from here on, until a verb has something to leave tidily.
+
+    Raised inside an import, KeyboardInterrupt may be swallowed by the library or come out as another error.
+    """
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+
+def raise_again() -> None:
+    """Let Ctrl-C raise KeyboardInterrupt again, so that what was opened is closed."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
@@ -39,6 +50,8 @@ def interruptible(name: str) -> Iterator[threading.Event]:
 
 
 def _listen(ear: socket.socket, stop: threading.Event, name: str) -> None:
+    from seqsweep.cli.output import err
+
     interrupts = 0
     while number := ear.recv(1):
         interrupts += number[0] in _SIGNALS

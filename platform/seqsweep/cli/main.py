@@ -36,6 +36,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard outpu
 
 def main() -> None:
     """Run a verb; errors for the user become one message and an exit code."""
+    from seqsweep.cli.interrupts import leave_at_once
+
+    leave_at_once()
     from seqsweep.cli import sweeps  # noqa: F401, I001 - they register their verbs, in this order
     from seqsweep.cli import models  # noqa: F401
 

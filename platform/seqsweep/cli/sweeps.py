@@ -54,6 +54,7 @@ def plan(file: SweepFile, json: Json = False) -> None:
     """Say what a sweep will cost before any training: trials, model sizes, memory, time."""
     from dataclasses import asdict
 
+    from seqsweep.cli.interrupts import raise_again
     from seqsweep.cli.output import err, out, print_json
     from seqsweep.cli.progress import clock
     from seqsweep.config.loader import load_sweep
@@ -61,6 +62,7 @@ def plan(file: SweepFile, json: Json = False) -> None:
     from seqsweep.plan import plan as make_plan
 
     sweep = load_sweep(file)
+    raise_again()
     with err.status("preparing the data and timing a sample of the trials"):
         found = make_plan(sweep, load_settings().ray_address)
     if json:
