@@ -17,7 +17,7 @@ FILES = sorted(HOUSE.rglob("*.py"))
 
 FLOORS = (("cli", "api"), ("pipeline", "plan", "result"), ("promotion",), ("serving",), ("sweep",), ("cluster",),
           ("tracking",), ("evaluation",), ("training",), ("tasks",), ("models",), ("search",), ("data",), ("store",),
-          ("config",), ("records",), ("errors",))
+          ("config",), ("records",), ("errors", "ledger"))
 """The rooms from the roof down. A file imports from lower floors and from its own room."""
 
 INSIDE = {"api": {"cli"}, "pipeline": {"result"}}

@@ -17,6 +17,7 @@ from seqsweep.cluster.messages import Advance, Advanced, Failure, Lost
 from seqsweep.cluster.pool import Pool
 from seqsweep.config.sweep import FitConfig, Sweep, fit_config, goal_sign
 from seqsweep.errors import SearchFailed, SeqsweepError
+from seqsweep.ledger import Ledger
 from seqsweep.records import (
     BREAKDOWNS,
     Outcome,
@@ -94,19 +95,21 @@ class Search:
     """One run of the controller over one sweep: from what the store holds to `max_trials`, a stop, or an error.
 
     `lease` proves that this is the only controller; `pool` holds the workers; `observe` is called about twice a second;
-    `stop`, once set, ends the run tidily: the running trials leave a checkpoint.
+    `stop`, once set, ends the run tidily: the running trials leave a checkpoint. `ledger` is told where the time goes.
     """
 
     def __init__(self, sweep: Sweep, store: Store, lease: Lease, pool: Pool,
-                 observe: Callable[[Progress], None] = lambda _: None, stop: threading.Event | None = None) -> None:
+                 observe: Callable[[Progress], None] = lambda _: None, stop: threading.Event | None = None,
+                 ledger: Ledger | None = None) -> None:
         self._sweep, self._store, self._lease, self._pool, self._observe = sweep, store, lease, pool, observe
         self._stop = stop or threading.Event()
+        self._ledger = ledger or Ledger()
         self._metric = f"val_{sweep.metric.name}"
         self._sign = goal_sign(sweep)
         self._brain, self._pruner = Brain(sweep), Pruner(sweep)
         self._note = ""
         self._next: Trial | None = None
-        self._exhausted = False
+        self._exhausted = self._dispatched = False
         self._hands: dict[int, _Hand] = {}
         self._waiting: list[_Hand] = []
         self._curves: dict[str, dict[int, list[float]]] = {}
@@ -144,7 +147,7 @@ class Search:
 
         Raises SearchFailed on too many breakdowns or an error in user code, Conflict when the lease was lost.
         """
-        with _Clock(self._store, self._lease, self._stop) as self._clock:
+        with _Clock(self._store, self._lease, self._stop, self._ledger) as self._clock, self._ledger("idle"):
             while not self._stop.is_set():
                 self._dispatch()
                 if self._hands and self._next is None:
@@ -168,7 +171,8 @@ class Search:
     def _ask(self) -> Trial | None:
         if self._exhausted or self._asked >= self._sweep.budget.max_trials or self._time_up():
             return None
-        trial = self._brain.ask(self._asked)
+        with self._ledger("ask"):
+            trial = self._brain.ask(self._asked)
         if trial is None:
             self._exhausted = True
             self._note = "every combination of the search space has been tried"
@@ -184,6 +188,7 @@ class Search:
             hand.dispatch += 1
             hand.worker = worker
             self._hands[hand.trial.number] = hand
+            self._dispatched = True
             self._send(hand, fresh=True)
 
     def _begin(self) -> _Hand | None:
@@ -191,7 +196,8 @@ class Search:
         if self._next is None or self._time_up():
             return None
         trial, self._next = self._next, None
-        self._store.start_trial(self._lease, trial)
+        with self._ledger("record"):
+            self._store.start_trial(self._lease, trial)
         self._counts[TrialState.RUNNING] += 1
         self._follow(trial, ())
         return self._new_hand(trial)
@@ -199,7 +205,8 @@ class Search:
     def _send(self, hand: _Hand, *, fresh: bool = False, leaving: bool = False) -> None:
         if fresh:
             hand.rewind()
-        hand.to_epoch = self._pruner.next_step(hand.trial.number, hand.epoch, hand.config.training.epochs)
+        with self._ledger("prune"):
+            hand.to_epoch = self._pruner.next_step(hand.trial.number, hand.epoch, hand.config.training.epochs)
         due = time.monotonic() - hand.checkpoint_at >= CHECKPOINT_EVERY
         self._pool.submit(hand.worker, Advance(
             hand.trial.number, hand.dispatch, hand.config, hand.epoch, hand.epoch if leaving else hand.to_epoch,
@@ -208,7 +215,9 @@ class Search:
     # -- gather and decide
 
     def _gather(self, timeout: float) -> None:
-        for event in self._pool.wait(timeout):
+        with self._ledger("train" if self._hands else "idle" if self._dispatched else "start"):
+            events = self._pool.wait(timeout)
+        for event in events:
             hand = next((hand for hand in self._hands.values() if hand.worker == event.worker), None)
             if hand is None:
                 continue
@@ -238,7 +247,8 @@ class Search:
     def _ends(self, hand: _Hand, answer: Advanced) -> Reason | None:
         if answer.done is not None:
             return answer.done
-        return Reason.PRUNED if hand.epoch >= hand.to_epoch and self._should_prune(hand) else None
+        with self._ledger("prune"):
+            return Reason.PRUNED if hand.epoch >= hand.to_epoch and self._should_prune(hand) else None
 
     def _should_prune(self, hand: _Hand) -> bool:
         peers = self._curves[hand.trial.grid_cell]
@@ -252,9 +262,10 @@ class Search:
         hand.best = answer.best or hand.best
         self._follow(hand.trial, answer.reports)
         if answer.last is not None:
-            self._store.save_progress(
-                self._lease, hand.trial.number, hand.reports[hand.checkpoint_epoch:], last=answer.last,
-                best=answer.best, epoch=hand.epoch, attempts=hand.attempts, worker=hand.worker_name)
+            with self._ledger("record"):
+                self._store.save_progress(
+                    self._lease, hand.trial.number, hand.reports[hand.checkpoint_epoch:], last=answer.last,
+                    best=answer.best, epoch=hand.epoch, attempts=hand.attempts, worker=hand.worker_name)
             hand.checkpoint, hand.checkpoint_epoch, hand.checkpoint_at = answer.last, hand.epoch, time.monotonic()
 
     def _follow(self, trial: Trial, reports: Sequence[Report]) -> None:
@@ -275,11 +286,13 @@ class Search:
         outcome = Outcome(_STATES.get(reason, TrialState.FAILED), reason, value=found[1] if found else None,
                           best_epoch=found[0] if found else None, message=message)
         number = hand.trial.number
-        self._store.close_trial(
-            self._lease, number, outcome, hand.reports[hand.checkpoint_epoch:], best=hand.best,
-            keep=self._sweep.keep.checkpoints, sign=self._sign, extra={"num_weights": hand.num_weights},
-            attempts=hand.attempts, worker=hand.worker_name)
-        self._brain.tell(number, outcome, hand.reports)
+        with self._ledger("record"):
+            self._store.close_trial(
+                self._lease, number, outcome, hand.reports[hand.checkpoint_epoch:], best=hand.best,
+                keep=self._sweep.keep.checkpoints, sign=self._sign, extra={"num_weights": hand.num_weights},
+                attempts=hand.attempts, worker=hand.worker_name)
+        with self._ledger("ask"):
+            self._brain.tell(number, outcome, hand.reports)
         self._counts[TrialState.RUNNING] -= 1
         self._counts[outcome.state] += 1
         self._count(hand.trial, outcome)
@@ -335,8 +348,8 @@ class Search:
 class _Clock:
     """Keeps the lease alive from a thread of its own, counts active time, and hears a stop asked for elsewhere."""
 
-    def __init__(self, store: Store, lease: Lease, stop: threading.Event) -> None:
-        self._store, self._lease, self._stop = store, lease, stop
+    def __init__(self, store: Store, lease: Lease, stop: threading.Event, ledger: Ledger) -> None:
+        self._store, self._lease, self._stop, self._ledger = store, lease, stop, ledger
         self._before = store.sweep(lease.sweep.name).active_seconds
         self._began = time.monotonic()
         self._end = threading.Event()
@@ -356,7 +369,7 @@ class _Clock:
                 if time.monotonic() - renewed >= _RENEW_EVERY:
                     self._lease.renew()
                     now = time.monotonic()
-                    self._store.update_sweep(self._lease, add_active=now - stored)
+                    self._store.update_sweep(self._lease, add_active=now - stored, facts=self._ledger.facts())
                     renewed = stored = now
         self._stored = stored
 
