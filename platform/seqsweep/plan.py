@@ -116,7 +116,7 @@ def simulate(sweep: Sweep, probes: Sequence[Probe], trials: int, workers: int, s
     """Seconds until the last of so many trials ends on so many workers; `seed` draws costs and curves."""
     draw, pruner = random.Random(seed), Pruner(sweep)  # noqa: S311 - a simulation
     costs = [probes[number % len(probes)] for number in range(trials)]
-    curves: dict[str, dict[int, list[float]]] = {probe.grid_cell: {} for probe in probes}
+    metric, values = f"val_{sweep.metric.name}", [draw.random() for _ in range(trials)]
     free = [0.0] * workers
     events: list[tuple[float, int, int]] = []
     started, now = 0, 0.0
@@ -132,10 +132,9 @@ def simulate(sweep: Sweep, probes: Sequence[Probe], trials: int, workers: int, s
         if not events:
             break
         now, number, epoch = heapq.heappop(events)
-        peers = curves[costs[number].grid_cell]
-        curve = peers.setdefault(number, [draw.random()])
-        curve += curve[:1] * (epoch - len(curve))
-        if epoch >= costs[number].epochs or pruner.should_prune(number, epoch, curve, peers):
+        pruner.see(Trial(number, {}, 0, costs[number].grid_cell),
+                   [Report(each, {metric: values[number]}) for each in range(1, epoch + 1)])
+        if epoch >= costs[number].epochs or pruner.should_prune(number, epoch):
             heapq.heappush(free, now)
         else:
             go_on(now, number, epoch)

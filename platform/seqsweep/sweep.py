@@ -10,7 +10,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from seqsweep.cluster.messages import Advance, Advanced, Failure, Lost
@@ -112,7 +112,6 @@ class Search:
         self._exhausted = self._dispatched = False
         self._hands: dict[int, _Hand] = {}
         self._waiting: list[_Hand] = []
-        self._curves: dict[str, dict[int, list[float]]] = {}
         self._counts = dict.fromkeys(TrialState, 0)
         self._breakdowns = 0
         self._best: tuple[float, int] | None = None
@@ -123,11 +122,12 @@ class Search:
         self._brain.restore(records)
         self._asked = len(records)
         for record in records:
-            self._follow(record.trial, record.reports)
+            self._pruner.see(record.trial, record.reports)
             self._counts[record.state] += 1
             if record.state is TrialState.RUNNING:
                 self._waiting.append(self._pick_up(record))
             elif record.outcome is not None:
+                self._pruner.close(record.number)
                 self._count(record.trial, record.outcome)
 
     def _pick_up(self, record: TrialRecord) -> _Hand:
@@ -199,7 +199,6 @@ class Search:
         with self._ledger("record"):
             self._store.start_trial(self._lease, trial)
         self._counts[TrialState.RUNNING] += 1
-        self._follow(trial, ())
         return self._new_hand(trial)
 
     def _send(self, hand: _Hand, *, fresh: bool = False, leaving: bool = False) -> None:
@@ -248,36 +247,20 @@ class Search:
         if answer.done is not None:
             return answer.done
         with self._ledger("prune"):
-            return Reason.PRUNED if hand.epoch >= hand.to_epoch and self._should_prune(hand) else None
-
-    def _should_prune(self, hand: _Hand) -> bool:
-        peers = self._curves[hand.trial.grid_cell]
-        curve = peers[hand.trial.number]
-        return self._pruner.should_prune(hand.trial.number, hand.epoch, curve,
-                                         {n: other for n, other in peers.items() if n != hand.trial.number})
+            prune = hand.epoch >= hand.to_epoch and self._pruner.should_prune(hand.trial.number, hand.epoch)
+        return Reason.PRUNED if prune else None
 
     def _learn(self, hand: _Hand, answer: Advanced) -> None:
         hand.num_weights, hand.worker_name = answer.num_weights, answer.worker
         hand.reports += answer.reports
         hand.best = answer.best or hand.best
-        self._follow(hand.trial, answer.reports)
+        self._pruner.see(hand.trial, answer.reports)
         if answer.last is not None:
             with self._ledger("record"):
                 self._store.save_progress(
                     self._lease, hand.trial.number, hand.reports[hand.checkpoint_epoch:], last=answer.last,
                     best=answer.best, epoch=hand.epoch, attempts=hand.attempts, worker=hand.worker_name)
             hand.checkpoint, hand.checkpoint_epoch, hand.checkpoint_at = answer.last, hand.epoch, time.monotonic()
-
-    def _follow(self, trial: Trial, reports: Sequence[Report]) -> None:
-        """Keep the best-so-far curve that pruning compares; an epoch trained twice gives the same report."""
-        curve = self._curves.setdefault(trial.grid_cell, {}).setdefault(trial.number, [])
-        for report in reports:
-            value = report.metrics.get(self._metric, math.nan)
-            known = curve[-1] if curve else math.nan
-            better = value if math.isnan(known) else known if math.isnan(value) else self._sign * min(
-                self._sign * value, self._sign * known)
-            if report.epoch > len(curve):
-                curve.append(better)
 
     # -- close
 
@@ -293,6 +276,7 @@ class Search:
                 attempts=hand.attempts, worker=hand.worker_name)
         with self._ledger("ask"):
             self._brain.tell(number, outcome, hand.reports)
+        self._pruner.close(number)
         self._counts[TrialState.RUNNING] -= 1
         self._counts[outcome.state] += 1
         self._count(hand.trial, outcome)

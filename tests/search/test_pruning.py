@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import random
+import statistics
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,8 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState as OptunaState
 from search_toys import make_sweep
 
+from seqsweep.config.sweep import Sweep, goal_sign
+from seqsweep.records import Report, Trial
 from seqsweep.search.pruning import Pruner, max_epochs
 
 EPOCHS = 27
@@ -22,6 +27,22 @@ EPOCHS = 27
 def pruner_of(kind: str, goal: str = "minimize", epochs: Any = EPOCHS, **keys: Any) -> Pruner:
     spec = epochs if isinstance(epochs, dict) else {"value": epochs}
     return Pruner(make_sweep({"epochs": spec}, goal, early_terminate={"type": kind} | keys))
+
+
+def show(pruner: Pruner, number: int, curve: Sequence[float], first: int = 1, cell: str = "") -> None:
+    pruner.see(Trial(number, {}, 0, cell), [Report(epoch, {"val_mae": value}) for epoch, value in
+                                            enumerate(curve[first - 1:], first)])
+
+
+def decides(pruner: Pruner, number: int, epoch: int, curve: Sequence[float],
+            peers: Mapping[int, Sequence[float]]) -> bool:
+    """What a pruner decides once it has also seen these curves; the trial's own is not a peer's."""
+    pruner = copy.deepcopy(pruner)
+    for other, peer in peers.items():
+        if other != number:
+            show(pruner, other, peer)
+    show(pruner, number, curve)
+    return pruner.should_prune(number, epoch)
 
 
 def best_so_far(values: list[float]) -> list[float]:
@@ -41,10 +62,12 @@ def run(pruner: Pruner, curves: list[list[float]]) -> tuple[list[int], dict[int,
     for number, curve in enumerate(curves):
         epoch = 0
         while epoch < EPOCHS:
-            epoch = pruner.next_step(number, epoch, EPOCHS)
+            first, epoch = epoch + 1, pruner.next_step(number, epoch, EPOCHS)
             stored[number] = curve[:epoch]
-            if epoch < EPOCHS and pruner.should_prune(number, epoch, curve[:epoch], stored):
+            show(pruner, number, stored[number], first)
+            if epoch < EPOCHS and pruner.should_prune(number, epoch):
                 break
+        pruner.close(number)
     return [len(curve) for curve in stored.values()], stored
 
 
@@ -90,8 +113,61 @@ def test_median_decides_as_optunas_where_peers_are_complete(seed: int) -> None:
         trial = study.ask()
         for epoch, value in enumerate(curves[40], 1):
             trial.report(value, epoch)
-            ours = pruner.should_prune(40, epoch, curves[40][:epoch], peers)
+            ours = decides(pruner, 40, epoch, curves[40][:epoch], peers)
             assert ours == (epoch >= 3 and trial.should_prune())
+
+
+@pytest.mark.parametrize("kind", ["asha", "hyperband", "median"])
+def by_definition(pruner: Pruner, sweep: Sweep, number: int, epoch: int, curves: Mapping[int, Sequence[float]]) -> bool:
+    """The rules as they are written, from all best-so-far curves of a grid cell, the trial's own included."""
+    config, sign = sweep.early_terminate, goal_sign(sweep)
+
+    def loss(curve: Sequence[float]) -> float:
+        value = sign * curve[epoch - 1]
+        return value if math.isfinite(value) else math.inf
+
+    own = loss(curves[number])
+    others = [loss(curve) for other, curve in curves.items()
+              if other != number and len(curve) >= epoch and pruner.rungs(other) == pruner.rungs(number)]
+    if config.type == "median":
+        return (epoch >= config.min_epochs and len(others) >= config.min_trials and own > statistics.median(others))
+    if epoch not in pruner.rungs(number):
+        return False
+    return math.isinf(own) or own > sorted([own, *others])[max(1, (len(others) + 1) // config.eta) - 1]
+
+
+@pytest.mark.parametrize("kind", ["asha", "hyperband", "median"])
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), goal=st.sampled_from(["minimize", "maximize"]), eta=st.integers(2, 3), first=st.integers(1, 2))
+def test_decisions_follow_the_definition_live_and_restored(kind: str, data: st.DataObject, goal: str, eta: int,
+                                                           first: int) -> None:
+    keys = {"min_trials": 2} if kind == "median" else {"eta": eta}
+    sweep = make_sweep({"epochs": {"value": 9}}, goal, early_terminate={"type": kind, "min_epochs": first} | keys)
+    live = Pruner(sweep)
+    trials = {number: Trial(number, {}, 0, data.draw(st.sampled_from(["a", "b"]))) for number in range(10)}
+    seen: dict[int, list[Report]] = {number: [] for number in trials}
+    curves: dict[int, list[float]] = {number: [] for number in trials}
+    best, closed = min if goal == "minimize" else max, set[int]()
+    for number in data.draw(st.lists(st.sampled_from(range(10)), min_size=10, max_size=60)):
+        epoch = len(seen[number]) + 1
+        if number in closed:
+            continue
+        value = data.draw(st.sampled_from([0.1, 0.2, 0.3, 0.4, 0.5, math.nan, math.inf, -math.inf]))
+        seen[number].append(Report(epoch, {"val_mae": value}))
+        known = [old for old in (*curves[number][-1:], value) if not math.isnan(old)]
+        curves[number].append(best(known) if known else math.nan)
+        live.see(trials[number], seen[number][data.draw(st.integers(0, epoch - 1)):])  # some of it once more
+        peers = {other: curve for other, curve in curves.items() if trials[other].grid_cell == trials[number].grid_cell}
+        restored = Pruner(sweep)
+        for other in data.draw(st.permutations(sorted(trials))):
+            restored.see(trials[other], seen[other])
+            if other in closed:
+                restored.close(other)
+        expected = by_definition(live, sweep, number, epoch, peers)
+        assert live.should_prune(number, epoch) == restored.should_prune(number, epoch) == expected
+        if expected or epoch == 9:
+            live.close(number)
+            closed.add(number)
 
 
 @pytest.mark.parametrize("kind", ["asha", "hyperband", "median"])
@@ -135,35 +211,35 @@ def test_steps_always_advance_and_end_at_the_trials_own_last_epoch(kind: str, nu
 
 
 def test_none_never_prunes() -> None:
-    assert not pruner_of("none").should_prune(1, 9, [9.0] * 9, {other: [0.0] * 9 for other in range(20)})
+    assert not decides(pruner_of("none"), 1, 9, [9.0] * 9, {other: [0.0] * 9 for other in range(20)})
 
 
 def test_a_short_trial_is_compared_at_the_same_epochs_as_a_long_one() -> None:
     pruner = pruner_of("asha", epochs={"values": [5, 50]})
     peers = {0: [1.0] * 50, 1: [0.9] * 3, 2: [0.8] * 2}
     assert pruner.next_step(7, 1, 5) == 3 and pruner.next_step(7, 3, 5) == 5
-    assert pruner.should_prune(7, 3, [2.0, 2.0, 0.95], peers)
-    assert not pruner.should_prune(7, 3, [2.0, 2.0, 0.85], peers)
+    assert decides(pruner, 7, 3, [2.0, 2.0, 0.95], peers)
+    assert not decides(pruner, 7, 3, [2.0, 2.0, 0.85], peers)
 
 
 def test_asha_keeps_the_first_and_then_the_best_of_each_eta() -> None:
     pruner = pruner_of("asha")
     values = [5.0, 6.0, 4.0, 4.5, 3.0, 4.2]
-    kept = [not pruner.should_prune(i, 1, [value], {j: [other] for j, other in enumerate(values[:i])})
+    kept = [not decides(pruner, i, 1, [value], {j: [other] for j, other in enumerate(values[:i])})
             for i, value in enumerate(values)]
     assert kept == [True, False, True, False, True, False]
-    assert not pruner.should_prune(9, 1, [4.1], {j: [other] for j, other in enumerate([*values, 9.0, 9.0])})
+    assert not decides(pruner, 9, 1, [4.1], {j: [other] for j, other in enumerate([*values, 9.0, 9.0])})
 
 
 def test_between_rungs_nothing_is_pruned() -> None:
-    assert not pruner_of("asha").should_prune(1, 2, [9.0, 9.0], {0: [0.0] * 27})
+    assert not decides(pruner_of("asha"), 1, 2, [9.0, 9.0], {0: [0.0] * 27})
 
 
 def test_a_trial_does_not_compete_with_itself() -> None:
     pruner = pruner_of("asha")
     own = [3.0]
     peers: dict[int, list[float]] = {0: [1.0], 1: [2.0], 2: [4.0], 3: [5.0], 4: [6.0]}
-    assert pruner.should_prune(9, 1, own, peers) == pruner.should_prune(9, 1, own, peers | {9: own}) is True
+    assert decides(pruner, 9, 1, own, peers) == decides(pruner, 9, 1, own, peers | {9: own}) is True
 
 
 @pytest.mark.parametrize("kind", ["asha", "median"])
@@ -172,20 +248,20 @@ def test_a_trial_does_not_compete_with_itself() -> None:
 def test_no_number_is_the_worst_of_all(kind: str, goal: str, bad: float) -> None:
     pruner = pruner_of(kind, goal)
     peers = {other: [1.0] for other in range(9)}
-    assert pruner.should_prune(9, 1, [bad], peers)
-    assert not pruner.should_prune(9, 1, [1.0], {other: [bad] for other in range(9)})
+    assert decides(pruner, 9, 1, [bad], peers)
+    assert not decides(pruner, 9, 1, [1.0], {other: [bad] for other in range(9)})
 
 
 def test_equal_trials_are_not_pruned() -> None:
     peers = {other: [1.0] for other in range(9)}
-    assert not any(pruner_of(kind).should_prune(9, 1, [1.0], peers) for kind in ("asha", "median"))
+    assert not any(decides(pruner_of(kind), 9, 1, [1.0], peers) for kind in ("asha", "median"))
 
 
 def test_median_waits_for_enough_peers_that_reached_the_epoch() -> None:
     pruner = pruner_of("median", min_trials=3)
     peers = {0: [1.0, 1.0], 1: [1.0, 1.0], 2: [1.0]}
-    assert pruner.should_prune(5, 1, [2.0], peers)
-    assert not pruner.should_prune(5, 2, [2.0, 2.0], peers)
+    assert decides(pruner, 5, 1, [2.0], peers)
+    assert not decides(pruner, 5, 2, [2.0, 2.0], peers)
 
 
 def test_hyperbands_brackets_have_the_papers_shares() -> None:
@@ -202,8 +278,8 @@ def test_hyperband_competes_within_the_bracket_only() -> None:
     pruner = pruner_of("hyperband")
     eager = [number for number in range(60) if pruner.rungs(number) == (1, 3, 9)]
     patient = [number for number in range(60) if pruner.rungs(number) == (3, 9)]
-    assert pruner.should_prune(eager[-1], 3, [2.0] * 3, {number: [1.0] * 3 for number in eager[:-1]})
-    assert not pruner.should_prune(eager[-1], 3, [2.0] * 3, {number: [1.0] * 3 for number in patient})
+    assert decides(pruner, eager[-1], 3, [2.0] * 3, {number: [1.0] * 3 for number in eager[:-1]})
+    assert not decides(pruner, eager[-1], 3, [2.0] * 3, {number: [1.0] * 3 for number in patient})
 
 
 @pytest.mark.parametrize("kind", ["asha", "hyperband", "median"])
@@ -214,7 +290,7 @@ def test_decisions_depend_on_the_curves_alone(kind: str) -> None:
     old, new = pruner_of(kind), pruner_of(kind)
     for number, epoch in itertools.product(range(40, 44), range(1, EPOCHS)):
         curve = random_curves(number, 1)[0][:epoch]
-        assert old.should_prune(number, epoch, curve, stored) == new.should_prune(number, epoch, curve, shuffled)
+        assert decides(old, number, epoch, curve, stored) == decides(new, number, epoch, curve, shuffled)
 
 
 @pytest.mark.parametrize(("kind", "most"), [("asha", 0.25), ("median", 0.35), ("hyperband", 0.4)])

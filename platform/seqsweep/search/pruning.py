@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import bisect
 import math
-import statistics
 import zlib
-from collections.abc import Mapping, Sequence
+from array import array
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from seqsweep.config.space import ParameterConfig
 from seqsweep.config.sweep import Sweep, goal_sign
 from seqsweep.config.training import TrainingConfig
+from seqsweep.records import Report, Trial
 from seqsweep.search.space import choices
 
-Curve = Sequence[float]
-"""The best value of the metric so far, by epoch: `curve[0]` belongs to epoch 1."""
+
+@dataclass
+class _Followed:
+    """A trial that has not been closed."""
+
+    cell: str
+    bracket: int
+    best: float = math.nan
+    """The best value of the metric so far; NaN while there is none."""
+    losses: array[float] = field(default_factory=lambda: array("d"))
+    """Best so far by epoch, to be minimised; `losses[0]` belongs to epoch 1."""
 
 
 class Pruner:
@@ -29,15 +42,22 @@ class Pruner:
 
     median: a trial ends when its best value so far is worse than the median of its peers' (Golovin et al., 2017),
     looked at after every epoch from `min_epochs` on, once `min_trials` peers have reached that epoch.
+
+    Peers are the trials of the same grid cell. What is compared is kept sorted by epoch, so a decision costs the same
+    however many trials there are; in which order the curves were seen makes no difference.
     """
 
     def __init__(self, sweep: Sweep) -> None:
         self._config = sweep.early_terminate
+        self._metric = f"val_{sweep.metric.name}"
         self._sign = goal_sign(sweep)
         self._seed = sweep.seed
         self._max_epochs = max_epochs(sweep)
         self._ladder = self._build_ladder() if self._config.type in ("asha", "hyperband") else ()
         self._shares = self._bracket_shares() if self._config.type == "hyperband" else (1,)
+        self._followed: dict[int, _Followed] = {}
+        self._ranked: defaultdict[tuple[str, int, int], array[float]] = defaultdict(lambda: array("d"))
+        """By grid cell, bracket and epoch: the losses recorded there, in ascending order."""
 
     def rungs(self, trial_number: int) -> tuple[int, ...]:
         """The epochs at which asha or hyperband may end this trial; none for the other rules."""
@@ -49,25 +69,41 @@ class Pruner:
             return min(max(epoch + 1, self._config.min_epochs), max_epochs)
         return min((rung for rung in self.rungs(trial_number) if epoch < rung < max_epochs), default=max_epochs)
 
-    def should_prune(self, number: int, epoch: int, curve: Curve, peers: Mapping[int, Curve]) -> bool:
-        """Whether trial `number` ends here. `peers` are the curves of its grid cell by number; its own is not read."""
+    def see(self, trial: Trial, reports: Sequence[Report]) -> None:
+        """Take up a trial's next epochs; those seen before, which a resumed trial trains again, are passed over."""
+        if self._config.type == "none":
+            return
+        known = self._followed.get(trial.number)
+        if known is None:
+            known = self._followed[trial.number] = _Followed(trial.grid_cell, self._bracket(trial.number))
+        for report in reports:
+            if report.epoch > len(known.losses):
+                self._add(known, report.epoch, report.metrics.get(self._metric, math.nan))
+
+    def close(self, number: int) -> None:
+        """Let go of an ended trial's own curve; the others still compete with what it recorded."""
+        self._followed.pop(number, None)
+
+    def should_prune(self, number: int, epoch: int) -> bool:
+        """Whether trial `number`, which was seen up to this epoch at least and not closed, ends here."""
         if self._config.type == "none":
             return False
-        own = self._loss(curve, epoch)
-        others = [self._loss(peer, epoch) for other, peer in peers.items()
-                  if other != number and len(peer) >= epoch and self._bracket(other) == self._bracket(number)]
+        own = self._followed[number]
+        loss, ranked = own.losses[epoch - 1], self._ranked[own.cell, own.bracket, epoch]
         if self._config.type == "median":
-            return (epoch >= self._config.min_epochs and len(others) >= self._config.min_trials
-                    and own > statistics.median(others))
+            return (epoch >= self._config.min_epochs and len(ranked) > self._config.min_trials
+                    and loss > _median_without(ranked, loss))
         if epoch not in self.rungs(number):
             return False
-        passing = max(1, (len(others) + 1) // self._config.eta)
-        return math.isinf(own) or own > sorted([own, *others])[passing - 1]
+        return math.isinf(loss) or loss > ranked[max(1, len(ranked) // self._config.eta) - 1]
 
-    def _loss(self, curve: Curve, epoch: int) -> float:
-        """The value at an epoch, to be minimised; infinite where it is no number."""
-        value = self._sign * curve[epoch - 1]
-        return value if math.isfinite(value) else math.inf
+    def _add(self, known: _Followed, epoch: int, value: float) -> None:
+        if not self._sign * value >= self._sign * known.best:  # NaN is neither better nor a bar
+            known.best = known.best if math.isnan(value) else value
+        loss = self._sign * known.best if math.isfinite(known.best) else math.inf
+        known.losses.append(loss)
+        if self._config.type == "median" or epoch in self._ladder[known.bracket:]:
+            bisect.insort(self._ranked[known.cell, known.bracket, epoch], loss)
 
     def _build_ladder(self) -> tuple[int, ...]:
         rungs = [self._config.min_epochs]
@@ -97,3 +133,13 @@ def max_epochs(sweep: Sweep) -> int:
     default = ParameterConfig(value=TrainingConfig().epochs)
     options = choices("epochs", sweep.parameters.get("epochs", default)) or ()
     return max(int(option) for option in options)
+
+
+def _median_without(ranked: Sequence[float], own: float) -> float:
+    """The median of at least one other value beside `own`, all in ascending order."""
+    place, others = bisect.bisect_left(ranked, own), len(ranked) - 1
+
+    def other(index: int) -> float:
+        return ranked[index + (index >= place)]
+
+    return other(others // 2) if others % 2 else (other(others // 2 - 1) + other(others // 2)) / 2
