@@ -1,0 +1,78 @@
+"""What a sweep costs beyond its training: 40 trials under seqsweep, Ray Tune, Optuna, and a bare loop.
+
+    python benchmarks/orchestration.py                    # 10 rounds of the LSTM workload: 90 minutes on 2 cores
+    python benchmarks/orchestration.py --cell gru --contestants bare seqsweep --rounds 3
+
+Writes results/orchestration-<cell>.md. Start-up is not in the search's figures; the last run in MLflow is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+
+import rounds
+from workload import Workload
+
+from seqsweep.config.sweep import ResourcesConfig
+
+NAMES = ["bare", "seqsweep", "tune-reuse", "optuna", "tune"]
+if "pack" in ResourcesConfig.model_fields:
+    NAMES.insert(2, "unpacked")
+FIGURES = {"search_wall": "search, s", "search_cores": "search, core-s", "wall": "whole, s", "cores": "whole, core-s"}
+
+
+def contestant(name: str, work: Workload, python: str = sys.executable) -> rounds.Contestant:
+    """Return the process that does the work."""
+    script = Path(__file__).parent / "contestants.py"
+    return rounds.Contestant(name, [python, str(script), name, json.dumps(work.setup)])
+
+
+def body(work: Workload, rows: list[dict[str, object]], names: list[str]) -> list[str]:
+    """Return what the page says."""
+    base = "bare" if "bare" in names else names[0]
+    lines = [
+        f"{work.trials} {work.cell.upper()} trials of {work.epochs} epochs on {work.workers} workers of one thread: "
+        f"{work.windows:,} windows, context {work.context}, horizon {work.horizon}, hidden {work.hidden}, batches of "
+        f"{work.batch}, validated every epoch; learning rate, weight decay and clipping searched, nothing pruned, "
+        "metrics of every epoch in MLflow on SQLite (the bare loop tracks nothing).",
+        "Search: from when the workers are up to the last run in MLflow. Core-seconds: user and system time of all "
+        "processes.", "", *rounds.compare(rows, names, base, FIGURES), ""]
+    for rival in ("tune-reuse", "optuna", "tune"):
+        pair = [rounds.figures(rows, name, "search_wall") for name in (rival, "seqsweep")]
+        if pair[0] and len(pair[0]) == len(pair[1]):
+            lines.append(f"seqsweep is ahead of {rival} by {rounds.ratio(*pair)} in the search's seconds.")
+    if first := rounds.figures(rows, "seqsweep", "first_report"):
+        lines.append(f"From `seqsweep submit` to the end of the first epoch: {statistics.median(first):.1f} s "
+                     f"({min(first):.1f} to {max(first):.1f}).")
+    return lines
+
+
+def main() -> None:
+    """Run the rounds and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cell", choices=("lstm", "gru", "elman"), default="lstm")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--contestants", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--trials", type=int, default=Workload.trials)
+    parser.add_argument("--python", default=sys.executable, help="the rivals' Python, where it is another")
+    parser.add_argument("--fresh", action="store_true", help="forget the rounds of an earlier run")
+    options = parser.parse_args()
+    work = Workload(cell=options.cell, trials=options.trials)
+    name = f"orchestration-{options.cell}"
+    path = rounds.RESULTS / f"{name}.jsonl"
+    if options.fresh:
+        path.unlink(missing_ok=True)
+    ours = ("seqsweep", "unpacked")
+    entries = [contestant(each, work, sys.executable if each in ours else options.python)
+               for each in options.contestants]
+    rows = rounds.interleave(entries, options.rounds, path, work.setup)
+    title = f"Orchestration: {work.trials} {work.cell.upper()} trials"
+    print(rounds.write(name, title, rows, body(work, rows, options.contestants)).read_text())
+
+
+if __name__ == "__main__":
+    main()
