@@ -1,0 +1,57 @@
+"""What a trial costs beyond its training where there is next to none: 200 trials of one epoch of about 10 ms.
+
+    python benchmarks/short_trials.py                     # 10 rounds: 25 minutes on 2 cores
+
+Writes results/short_trials.md. What is beyond training is what a search takes longer than the bare loop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from typing import Any
+
+import rounds
+from orchestration import FIGURES, contestant
+from workload import Workload
+
+WORK = Workload(hidden=16, trials=200, epochs=1, windows=320, context=24, horizon=6, val_windows=4, val_stride=6)
+NAMES = ["bare", "seqsweep", "tune-reuse", "optuna"]
+
+
+def body(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
+    """Return what the page says."""
+    lines = [f"{WORK.trials} trials of one epoch on {WORK.workers} workers of one thread, chosen by TPE (bare: drawn): "
+             f"{WORK.windows} windows, context {WORK.context}, hidden {WORK.hidden}; all in MLflow on SQLite.", "",
+             *rounds.compare(rows, names, "bare", FIGURES), "",
+             "| | beyond training, ms a trial | core-ms a trial |", "| --- | ---: | ---: |"]
+    for name in names[1:]:
+        cells = []
+        for figure in ("search_wall", "search_cores"):
+            pairs = zip(rounds.figures(rows, name, figure), rounds.figures(rows, "bare", figure), strict=True)
+            each = [1e3 * (own - bare) / WORK.trials for own, bare in pairs]
+            cells.append(f"{statistics.median(each):.0f} ({min(each):.0f} to {max(each):.0f})")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def main() -> None:
+    """Run the rounds and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--contestants", nargs="+", choices=NAMES[1:], default=NAMES[1:])
+    parser.add_argument("--python", default=sys.executable, help="the rivals' Python, where it is another")
+    parser.add_argument("--fresh", action="store_true", help="forget the rounds of an earlier run")
+    options = parser.parse_args()
+    path = rounds.RESULTS / "short_trials.jsonl"
+    if options.fresh:
+        path.unlink(missing_ok=True)
+    names = ["bare", *options.contestants]
+    entries = [contestant(name, WORK, sys.executable if name == "seqsweep" else options.python) for name in names]
+    rows = rounds.interleave(entries, options.rounds, path, WORK.setup)
+    print(rounds.write("short_trials", "Short trials", rows, body(rows, names)).read_text())
+
+
+if __name__ == "__main__":
+    main()
