@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+ROUNDS := 10
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check gpu clean
+.PHONY: help install demo test test-all check bench gpu clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +35,17 @@ check: $(VENV)/installed  ## ruff, mypy, the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -m "not slow and not cuda"
+
+$(VENV)/rivals: $(VENV)/installed
+	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'
+	touch $@
+
+bench: $(VENV)/rivals  ## seqsweep and its rivals on the same work, hours on a quiet machine; a first look: ROUNDS=2
+	$(BIN)/python benchmarks/orchestration.py --rounds $(ROUNDS)
+	for cell in gru elman; do $(BIN)/python benchmarks/orchestration.py --rounds $(ROUNDS) --cell $$cell \
+		--contestants bare seqsweep || exit 1; done
+	$(BIN)/python benchmarks/loop.py --rounds $(ROUNDS)
+	$(BIN)/python benchmarks/short_trials.py --rounds $(ROUNDS)
 
 gpu:  ## GPU tests and benchmark; $(PYTHON) needs only torch, numpy, pydantic, triton and pytest
 	PYTHONPATH=platform $(PYTHON) -m pytest -c /dev/null --rootdir=. --confcutdir=tests/training -q \

@@ -9,7 +9,6 @@ median epoch. NeuralForecast is left out where it is not installed.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import logging
@@ -143,24 +142,15 @@ def body(rows: list[dict[str, Any]], models: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the rounds and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--fresh", action="store_true", help="forget the rounds of an earlier run")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.one:
-        one(options.one)
-        return
-    path = rounds.RESULTS / "loop.jsonl"
-    if options.fresh:
-        path.unlink(missing_ok=True)
-    entries = [rounds.Contestant(model, [sys.executable, str(Path(__file__).absolute()), "--one", model])
-               for model in options.models]
-    setup = {"turns": TURNS, "contestants": list(CONTESTANTS)}
-    rows = rounds.interleave(entries, options.rounds, path, setup)
+    chosen = rounds.options(str(__doc__), ("--models", {"nargs": "+", "choices": MODELS, "default": MODELS}))
+    entries = [rounds.Contestant(model, [chosen.python, str(Path(__file__).absolute()), model])
+               for model in chosen.models]
+    rows = rounds.interleave("loop", entries, chosen, {"turns": TURNS, "contestants": list(CONTESTANTS)})
     print(rounds.write("loop", "The training loop", rows, body(rows, MODELS)).read_text())
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] and sys.argv[1] in MODELS:
+        one(sys.argv[1])
+    else:
+        main()

@@ -8,7 +8,6 @@ Writes results/orchestration-<cell>.md. Start-up is not in the search's figures;
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -25,10 +24,14 @@ if "pack" in ResourcesConfig.model_fields:
 FIGURES = {"search_wall": "search, s", "search_cores": "search, core-s", "wall": "whole, s", "cores": "whole, core-s"}
 
 
-def contestant(name: str, work: Workload, python: str = sys.executable) -> rounds.Contestant:
-    """Return the process that does the work."""
-    script = Path(__file__).parent / "contestants.py"
-    return rounds.Contestant(name, [python, str(script), name, json.dumps(work.setup)])
+OURS = ("seqsweep", "unpacked")
+
+
+def contestant(name: str, work: Workload, rivals: str) -> rounds.Contestant:
+    """Return the process that does the work; `rivals` is the Python of all but seqsweep."""
+    script = Path(__file__).absolute().parent / "contestants.py"
+    return rounds.Contestant(name, [sys.executable if name in OURS else rivals, str(script), name,
+                                    json.dumps(work.setup)])
 
 
 def body(work: Workload, rows: list[dict[str, object]], names: list[str]) -> list[str]:
@@ -53,25 +56,16 @@ def body(work: Workload, rows: list[dict[str, object]], names: list[str]) -> lis
 
 def main() -> None:
     """Run the rounds and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cell", choices=("lstm", "gru", "elman"), default="lstm")
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--contestants", nargs="+", choices=NAMES, default=NAMES)
-    parser.add_argument("--trials", type=int, default=Workload.trials)
-    parser.add_argument("--python", default=sys.executable, help="the rivals' Python, where it is another")
-    parser.add_argument("--fresh", action="store_true", help="forget the rounds of an earlier run")
-    options = parser.parse_args()
-    work = Workload(cell=options.cell, trials=options.trials)
-    name = f"orchestration-{options.cell}"
-    path = rounds.RESULTS / f"{name}.jsonl"
-    if options.fresh:
-        path.unlink(missing_ok=True)
-    ours = ("seqsweep", "unpacked")
-    entries = [contestant(each, work, sys.executable if each in ours else options.python)
-               for each in options.contestants]
-    rows = rounds.interleave(entries, options.rounds, path, work.setup)
+    chosen = rounds.options(
+        str(__doc__), ("--cell", {"choices": ("lstm", "gru", "elman"), "default": "lstm"}),
+        ("--trials", {"type": int, "default": Workload.trials}),
+        ("--contestants", {"nargs": "+", "choices": NAMES, "default": NAMES}))
+    work = Workload(cell=chosen.cell, trials=chosen.trials)
+    name = f"orchestration-{chosen.cell}"
+    rows = rounds.interleave(name, [contestant(each, work, chosen.python) for each in chosen.contestants], chosen,
+                             work.setup)
     title = f"Orchestration: {work.trials} {work.cell.upper()} trials"
-    print(rounds.write(name, title, rows, body(work, rows, options.contestants)).read_text())
+    print(rounds.write(name, title, rows, body(work, rows, chosen.contestants)).read_text())
 
 
 if __name__ == "__main__":

@@ -4,14 +4,16 @@ Core-seconds are user and system time of every process a contestant started, tho
 cgroup of their own where one may be made, else from polling (psutil), which misses the last moments of each process.
 A contestant may write `marks.json` into its folder: `begin` and `end` (Unix seconds) of what is to be compared once
 everything is up, and any other figures. Each round is appended to a JSON-lines file at once: a run that was
-interrupted goes on.
+interrupted goes on, unless the code, the machine or the job is another by now.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import ctypes
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -26,7 +28,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -216,30 +218,54 @@ def _wait_for_all(account: _Cgroup | _Polling) -> None:
         time.sleep(0.05)
 
 
-def interleave(contestants: Sequence[Contestant], rounds: int, path: Path, setup: Mapping[str, Any],
-               say: Callable[[str], None] = print) -> list[dict[str, Any]]:
+def options(description: str, *more: tuple[str, dict[str, Any]]) -> argparse.Namespace:
+    """Read the command line: `--rounds`, `--fresh`, `--python` and the script's own."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--fresh", action="store_true", help="forget the rounds of an earlier run")
+    parser.add_argument("--python", default=sys.executable, help="the rivals' Python, where it is another")
+    for name, settings in more:
+        parser.add_argument(name, **settings)
+    return parser.parse_args()
+
+
+def interleave(name: str, contestants: Sequence[Contestant], chosen: argparse.Namespace,
+               setup: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Run each contestant once a round, in an order that turns from round to round; return all rounds' figures.
 
-    Figures of the same setup already in the file at `path` are kept and not taken again; those of another are refused.
+    Rounds in `results/<name>.jsonl` of the same job, code, versions and machine are kept and not taken again; others
+    are forgotten.
     """
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    if any(row["setup"] != setup for row in rows):
-        raise SystemExit(f"{path} holds rounds of another setup: move it away, or say --fresh")
+    path = RESULTS / f"{name}.jsonl"
+    same = json.loads(json.dumps({**setup, "code": _code(), "versions": versions(), "device": device()}))
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() and not chosen.fresh else []
+    if any(row["setup"] != same for row in rows):
+        print(f"{path} holds rounds of another job, code or machine: begun anew")
+        rows = []
     path.parent.mkdir(parents=True, exist_ok=True)
-    for number in range(rounds):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for number in range(chosen.rounds):
         turn = number % len(contestants)
         for contestant in (*contestants[turn:], *contestants[:turn]):
             if any((row["round"], row["contestant"]) == (number, contestant.name) for row in rows):
                 continue
             row = {"round": number, "contestant": contestant.name, **run(contestant), "commit": commit(),
-                   "date": datetime.date.today().isoformat(), "load": os.getloadavg()[0], "setup": dict(setup)}
+                   "date": datetime.date.today().isoformat(), "load": os.getloadavg()[0], "setup": same}
             rows.append(row)
             with path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
-            say(f"round {number + 1}/{rounds} {contestant.name:<12} " + "  ".join(
-                f"{name} {row[name]:.2f}" for name in
-                ("wall", "cores", "start", "search_wall", "search_cores", "first_report") if name in row))
-    return [row for row in rows if row["round"] < rounds]
+            shown = ("wall", "cores", "start", "search_wall", "search_cores", "first_report")
+            print(f"round {number + 1}/{chosen.rounds} {contestant.name:<12} " + "  ".join(
+                f"{figure} {row[figure]:.2f}" for figure in shown if figure in row), flush=True)
+    return [row for row in rows if row["round"] < chosen.rounds]
+
+
+def _code() -> str:
+    """Return a hash of the package's source: rounds of two versions are not to be mixed."""
+    import seqsweep
+
+    source = sorted(Path(seqsweep.__file__).parent.rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in source)).hexdigest()[:16]
 
 
 def figures(rows: Sequence[Mapping[str, Any]], contestant: str, figure: str) -> list[float]:
@@ -302,7 +328,7 @@ def write(name: str, title: str, rows: Sequence[Mapping[str, Any]], body: Sequen
             f"- Device: {device()}. One-minute load while measuring: {min(loads):.1f} to {max(loads):.1f}.",
             f"- Versions: {versions()}.",
             f"- Commit {', '.join(commits)}; {', '.join(dates)}.",
-            f"- Command: `{command()}`; all rounds: `{name}.jsonl`.", ""]
+            f"- Command: `{command()}`.", ""]
     path = RESULTS / f"{name}.md"
     path.write_text("\n".join(text))
     return path

@@ -7,9 +7,7 @@ Writes results/short_trials.md. What is beyond training is what a search takes l
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
 from typing import Any
 
 import rounds
@@ -38,18 +36,10 @@ def body(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the rounds and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--contestants", nargs="+", choices=NAMES[1:], default=NAMES[1:])
-    parser.add_argument("--python", default=sys.executable, help="the rivals' Python, where it is another")
-    parser.add_argument("--fresh", action="store_true", help="forget the rounds of an earlier run")
-    options = parser.parse_args()
-    path = rounds.RESULTS / "short_trials.jsonl"
-    if options.fresh:
-        path.unlink(missing_ok=True)
-    names = ["bare", *options.contestants]
-    entries = [contestant(name, WORK, sys.executable if name == "seqsweep" else options.python) for name in names]
-    rows = rounds.interleave(entries, options.rounds, path, WORK.setup)
+    chosen = rounds.options(str(__doc__), ("--contestants", {"nargs": "+", "choices": NAMES[1:], "default": NAMES[1:]}))
+    names = ["bare", *chosen.contestants]
+    entries = [contestant(name, WORK, chosen.python) for name in names]
+    rows = rounds.interleave("short_trials", entries, chosen, WORK.setup)
     print(rounds.write("short_trials", "Short trials", rows, body(rows, names)).read_text())
 
 
