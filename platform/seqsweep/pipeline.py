@@ -1,7 +1,8 @@
 """From a sweep to a registered model: prepare -> search -> evaluate -> register -> promote.
 
 Each stage's result is stored with a hash of what went in, and is not made twice. Submitting again goes on where the
-last controller ended, however it ended.
+last controller ended, however it ended. Libraries that take seconds are imported by the stage that needs them: the
+first worker trains before scikit-learn and MLflow are read from the disk.
 """
 
 from __future__ import annotations
@@ -16,25 +17,23 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from seqsweep import __version__
 from seqsweep.cluster.pool import open_pool, ray_session
 from seqsweep.config.settings import Settings
 from seqsweep.config.sweep import Sweep, fit_config, goal_sign
-from seqsweep.data.batch import Prepared
-from seqsweep.data.prepare import prepare
 from seqsweep.errors import Conflict, Problem, Refused, SearchFailed, SeqsweepError, Unavailable
-from seqsweep.evaluation.leaderboard import evaluate, leaderboard
-from seqsweep.promotion import promote as open_gate
-from seqsweep.promotion import register_winner, registered_winner
+from seqsweep.ledger import ASIDE, Ledger, read
 from seqsweep.records import TrialRecord
 from seqsweep.result import SweepResult
 from seqsweep.store.lease import Lease
 from seqsweep.store.records import Store, SweepRecord, SweepState
-from seqsweep.sweep import Progress, Search
 from seqsweep.tracking.projector import Projector
-from seqsweep.tracking.runs import project as project_runs
+
+if TYPE_CHECKING:
+    from seqsweep.data.batch import Prepared
+    from seqsweep.sweep import Progress
 
 _MAY_CHANGE = ("budget", "resources", "retries", "keep", "evaluate", "register", "promote")
 """Keys that may differ between two submissions of one sweep: they change no trial that is there."""
@@ -52,17 +51,19 @@ class Observer(Protocol):
         """The search moved on."""
 
 
-def submit(sweep: Sweep, document: str, settings: Settings, observer: Observer, stop: threading.Event) -> SweepResult:
+def submit(sweep: Sweep, document: str, settings: Settings, observer: Observer, stop: threading.Event,
+           ledger: Ledger | None = None) -> SweepResult:
     """Run a sweep to its end, or until `stop` is set; submitted again it goes on, and does nothing twice.
 
-    `document` is the text the sweep was read from. Raises Conflict where the sweep or its data differ from what is
-    stored under its name, or another controller holds it; InvalidData, SearchFailed, Unavailable.
+    `document` is the text the sweep was read from; `ledger` is told where the time goes. Raises Conflict where the
+    sweep or its data differ from what is stored under its name, or another controller holds it; InvalidData,
+    SearchFailed, Unavailable.
     """
     with Store.open(settings.store) as store:
         enter(store, sweep, document)
         with store.acquire(sweep.name) as lease:
             enter(store, sweep, document)  # again, now that nobody else can add a trial
-            _Run(store, lease, sweep, document, settings, observer, stop).run()
+            _Run(store, lease, sweep, document, settings, observer, stop, ledger or Ledger()).run()
     return SweepResult(sweep.name, settings)
 
 
@@ -103,6 +104,8 @@ def identity(spec: Mapping[str, Any]) -> str:
 
 def project(name: str, settings: Settings) -> int:
     """Write a sweep's runs to MLflow from the store. Returns how many runs it has, the sweep's own included."""
+    from seqsweep.tracking.runs import project as project_runs
+
     with Store.open_existing(settings.store) as store:
         project_runs(store, name, settings.tracking_uri)
         return 1 + len(store.trials(name, curves=False))
@@ -110,18 +113,19 @@ def project(name: str, settings: Settings) -> int:
 
 class _Run:
     def __init__(self, store: Store, lease: Lease, sweep: Sweep, document: str, settings: Settings,
-                 observer: Observer, stop: threading.Event) -> None:
+                 observer: Observer, stop: threading.Event, ledger: Ledger) -> None:
         self.store, self.lease, self.sweep, self.settings = store, lease, sweep, settings
-        self.observer, self.stop = observer, stop
+        self.observer, self.stop, self.ledger = observer, stop, ledger
         self.spec = specification(sweep)
         self.document = document
-        self.projector = Projector(store, sweep.name, settings.tracking_uri)
+        self.projector = Projector(store, sweep.name, settings.tracking_uri,
+                                   worked=lambda seconds: ledger.add({ASIDE: seconds}))
 
     def run(self) -> None:
         self.store.update_sweep(self.lease, state=SweepState.RUNNING, message="", document=self.document,
                                 spec=json.dumps(self.spec, sort_keys=True), spec_hash=identity(self.spec),
                                 facts=_facts())
-        self.projector.start()
+        self.ledger.add(read(self.lease.sweep.facts))
         try:
             state, message = self._stages()
         except KeyboardInterrupt:
@@ -134,41 +138,49 @@ class _Run:
         else:
             self.store.update_sweep(self.lease, state=state, message=message)
         finally:
-            if self.projector.problem:
-                self.observer.stage("mlflow", f"{self.projector.problem}; tried for another {_PROJECTION_GRACE:.0f} s")
-            self.projector.finish(_PROJECTION_GRACE)
-            self._project()
+            with self.ledger("project"):
+                self._finish_projection()
+            self._save_ledger()
+
+    def _finish_projection(self) -> None:
+        if self.projector.problem:
+            self.observer.stage("mlflow", f"{self.projector.problem}; tried for another {_PROJECTION_GRACE:.0f} s")
+        self._save_ledger()
+        if not self.projector.finish(_PROJECTION_GRACE):
+            self.observer.stage("mlflow", f"{self.projector.problem or 'MLflow has not taken all runs'}; "
+                                          f"`seqsweep project {self.sweep.name}` brings the runs later")
+
+    def _save_ledger(self) -> None:
+        with contextlib.suppress(SeqsweepError):
+            self.store.update_sweep(self.lease, facts=self.ledger.facts())
 
     def _end(self, state: SweepState, message: str) -> None:
         with contextlib.suppress(SeqsweepError):  # what ended the run is told, not that it could not be noted
             self.store.update_sweep(self.lease, state=state, message=message)
-
-    def _project(self) -> None:
-        try:
-            project_runs(self.store, self.sweep.name, self.settings.tracking_uri)
-        except Unavailable as error:
-            self.observer.stage("mlflow", f"{error}; `seqsweep project {self.sweep.name}` brings the runs later")
 
     def _stages(self) -> tuple[SweepState, str]:
         with contextlib.ExitStack() as session:
             data = self._prepare(session)
             if not self._search(data):
                 return SweepState.STOPPED, "stopped before its budget was spent"
-        winner = self._winner()
-        self._evaluate(data, winner)
-        if self.sweep.registration is not None:
-            self._register(data, winner)
-        if self.sweep.promote is not None:
-            self._promote(data)
+        with self.ledger("evaluate"):
+            winner = self._winner()
+            self._evaluate(data, winner)
+        with self.ledger("register"):
+            if self.sweep.registration is not None:
+                self._register(data, winner)
+            if self.sweep.promote is not None:
+                self._promote(data)
         return SweepState.FINISHED, ""
 
     def _prepare(self, session: contextlib.ExitStack) -> tuple[Prepared, ...]:
         """Prepare the data while Ray, which the session then holds, is starting."""
         with ThreadPoolExecutor(1, "seqsweep-prepare") as executor:
-            preparing = executor.submit(prepare, self.sweep)
+            preparing = executor.submit(_prepared, self.sweep)
             if not self._searched():
                 self._start_ray(preparing, session)
-            data = preparing.result()
+            with self.ledger("data"):
+                data = preparing.result()
         data_hash = data[0].info.data_hash  # of all folds
         known = self.store.sweep(self.sweep.name).data_hash
         if known not in (None, data_hash) and self.store.trials(self.sweep.name, curves=False, limit=1):
@@ -196,12 +208,14 @@ class _Run:
             count = len(self.store.trials(self.sweep.name, curves=False))
             self.observer.stage("search", f"nothing to train: all {count} trials are there")
             return True
+        from seqsweep.sweep import Search  # was imported while Ray started
+
         pool = open_pool(data, self.sweep.resources, most=self.sweep.budget.max_trials)
         self.observer.stage("search", f"{self.sweep.budget.max_trials} trials of {self.sweep.method} on "
                                       f"{pool.size} worker{'s' * (pool.size != 1)}, "
                                       f"pruned by {self.sweep.early_terminate.type}")
         try:
-            search = Search(self.sweep, self.store, self.lease, pool, self.observer.progress, self.stop)
+            search = Search(self.sweep, self.store, self.lease, pool, self._watch, self.stop, self.ledger)
             if not search.run():
                 return False
         finally:
@@ -210,6 +224,12 @@ class _Run:
         self.store.put_stage(self.lease, "search", self._search_key(), {"trials": counts})
         self.observer.stage("search", "done: " + ", ".join(f"{number} {state}" for state, number in counts.items()))
         return True
+
+    def _watch(self, progress: Progress) -> None:
+        """Show progress; from the first epoch on MLflow's seconds of imports no longer delay the workers."""
+        if any(progress.running.values()):
+            self.projector.start()
+        self.observer.progress(progress)
 
     def _winner(self) -> TrialRecord:
         """The trial with the best validation value, whole or pruned; the earlier of two equals."""
@@ -233,6 +253,8 @@ class _Run:
         key = _hash([self._search_key(), winner.number, self.spec["evaluate"]])
         if self._stage_done("evaluate", key, f"trial {winner.number} was scored on the test part"):
             return
+        from seqsweep.evaluation.leaderboard import evaluate, leaderboard
+
         config = fit_config(self.sweep, winner.trial.params, winner.trial.seed)
         found = evaluate(config, self._weights(winner), data,
                          with_baselines=self.sweep.evaluate.baselines == "auto")
@@ -257,7 +279,10 @@ class _Run:
         if known is not None and self._still_registered(known.value, winner) and self._stage_done(
                 "register", key, str(known.value["version"])):
             return
-        self.projector.finish(_PROJECTION_GRACE)  # the model hangs on the sweep's run, which must be there
+        from seqsweep.promotion import register_winner
+
+        with self.ledger("project"):
+            self.projector.flush(_PROJECTION_GRACE)  # the model hangs on the sweep's run, which must be there
         stage = self.store.stage(self.sweep.name, "evaluate")
         version = register_winner(self.lease.sweep, self.sweep, winner, self._weights(winner), data,
                                   stage.value if stage else {}, self.settings)
@@ -267,6 +292,8 @@ class _Run:
 
     def _still_registered(self, stage: Mapping[str, Any], winner: TrialRecord) -> bool:
         """Whether the registry has what was registered; a registry that was deleted and made anew does not."""
+        from seqsweep.promotion import registered_winner
+
         try:
             found = registered_winner(self.lease.sweep, self.sweep, winner, self.settings)
         except Unavailable:
@@ -282,6 +309,8 @@ class _Run:
         known = self.store.stage(self.sweep.name, "promote")
         if known is not None and self._stage_done("promote", key, str(known.value["said"])):
             return
+        from seqsweep.promotion import promote as open_gate
+
         try:
             verdict = open_gate(version, self.settings, to=config.to, margin=config.margin, require=config.require,
                                 why=f"sweep {self.sweep.name}", data=data)
@@ -290,6 +319,16 @@ class _Run:
             said, reasons = f"{version} stays a candidate", tuple(problem.what for problem in refusal.problems)
         self.store.put_stage(self.lease, "promote", key, {"said": said, "reasons": list(reasons)})
         self.observer.stage("promote", said)
+
+
+def _prepared(sweep: Sweep) -> tuple[Prepared, ...]:
+    """The sweep's data, and the libraries that the search needs, pandas and Optuna among them, imported."""
+    from seqsweep.data.prepare import prepare
+
+    data = prepare(sweep)
+    import seqsweep.sweep  # noqa: F401
+
+    return data
 
 
 def _facts() -> dict[str, Any]:

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from seqsweep.config.settings import Settings
 from seqsweep.config.sweep import Sweep, goal_sign
 from seqsweep.config.tasks import METRICS
 from seqsweep.errors import NotFound
+from seqsweep.ledger import read
 from seqsweep.records import Scalar, TrialRecord, TrialState
 from seqsweep.store.records import Store, SweepRecord
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from seqsweep.promotion import Promotion
 
 
@@ -64,7 +65,8 @@ class SweepResult:
     def trials(self) -> pd.DataFrame:
         """One row a trial: state, reason, value, best_epoch, trained_epochs, seconds, and its active parameters."""
         rows = [_trial_row(record) for record in self._trials(curves=True)]
-        return _frame(rows).set_index("number") if rows else pd.DataFrame()
+        frame = _frame(rows)
+        return frame.set_index("number") if rows else frame
 
     @property
     def best(self) -> Best:
@@ -144,7 +146,7 @@ class SweepResult:
                 "active_seconds": round(record.active_seconds, 1), "created": _time(record.created),
                 "updated": _time(record.updated), "model": self.model,
                 "controller": f"process {holder.pid} on {holder.host} since {_time(holder.since)}" if holder else None,
-                "data_hash": record.data_hash, "failures": failures}
+                "data_hash": record.data_hash, "failures": failures, "ledger": read(record.facts)}
 
     def summary(self) -> dict[str, Any]:
         """The outcome as plain values: what `seqsweep submit --json` prints."""
@@ -209,6 +211,8 @@ def sweep_rows(settings: Settings) -> list[dict[str, Any]]:
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """A table in which whole numbers stay whole where some are missing."""
+    import pandas as pd  # takes half a second, which a terminal's table need not
+
     frame = pd.DataFrame(rows)
     for name in map(str, frame):
         present = [row[name] for row in rows if row.get(name) is not None]

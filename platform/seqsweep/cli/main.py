@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Annotated
 
@@ -53,3 +54,5 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
+    finally:
+        gc.freeze()  # the process ends: to look through torch and MLflow for garbage would take a second

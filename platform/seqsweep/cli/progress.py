@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -13,7 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from seqsweep.records import TrialState
-from seqsweep.sweep import Progress
+
+if TYPE_CHECKING:
+    from seqsweep.sweep import Progress
 
 _LINE_EVERY = 10.0
 """Seconds between lines where there is no terminal."""

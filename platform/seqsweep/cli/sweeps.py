@@ -103,10 +103,11 @@ def _run(sweep: Sweep, document: str, *, as_json: bool) -> None:
     from seqsweep.cli.output import err, print_json
     from seqsweep.cli.progress import Display
     from seqsweep.config.settings import load_settings
+    from seqsweep.ledger import Ledger, process_age
     from seqsweep.pipeline import submit as run
 
     with Display(err, sweep.metric.name) as display, interruptible(sweep.name) as stop:
-        result = run(sweep, document, load_settings(), display, stop)
+        result = run(sweep, document, load_settings(), display, stop, Ledger(process_age()))
     if as_json:
         print_json(result.summary())
     else:
@@ -161,7 +162,8 @@ def list_sweeps(json: Json = False) -> None:
 
 
 @app.command()
-def status(name: SweepName, json: Json = False) -> None:
+def status(name: SweepName, json: Json = False, verbose: Annotated[bool, typer.Option(
+           "--verbose", help="Show where the time went, too.")] = False) -> None:
     """Show where a sweep stands: state, trials, best so far, who runs it, failures with their reasons."""
     from seqsweep.cli.output import out, print_json, table
     from seqsweep.config.settings import load_settings
@@ -171,7 +173,7 @@ def status(name: SweepName, json: Json = False) -> None:
     if json:
         print_json(found)
         return
-    failures = found.pop("failures")
+    failures, ledger = found.pop("failures"), found.pop("ledger")
     width = max(len(key) for key in found)
     for key, value in found.items():
         if value not in (None, "", {}):
@@ -179,6 +181,22 @@ def status(name: SweepName, json: Json = False) -> None:
             out.print(f"[bold]{key:<{width}}[/]  {shown}")
     if failures:
         out.print(table(failures, title="failed trials"))
+    if verbose and ledger:
+        _show_ledger(ledger)
+
+
+def _show_ledger(ledger: dict[str, float]) -> None:
+    from seqsweep.cli.output import out, table
+    from seqsweep.ledger import ASIDE, CATEGORIES
+
+    whole = sum(seconds for category, seconds in ledger.items() if category != ASIDE)
+    what = CATEGORIES | {"all": "submit and every resume, from start to end"}
+    spent = {category: seconds for category, seconds in ledger.items() if category != ASIDE} | {"all": whole}
+    out.print(table(({"": category, "seconds": f"{seconds:.1f}", "share": f"{seconds / whole:.1%}",
+                      "spent on": what.get(category, "")} for category, seconds in spent.items()),
+                    title="where the time went"))
+    if ASIDE in ledger:
+        out.print(f"beside it, writing to MLflow took {ledger[ASIDE]:.1f} s of a thread's time")
 
 
 @app.command()

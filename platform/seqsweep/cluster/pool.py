@@ -11,13 +11,25 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from seqsweep.cluster.messages import Advance, Advanced, Event, Lost
 from seqsweep.config.sweep import ResourcesConfig
-from seqsweep.data.batch import Prepared
 from seqsweep.errors import Problem, Unavailable
 
+if TYPE_CHECKING:
+    from seqsweep.data.batch import Prepared
+
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else the working folder is uploaded and changed
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a worker without a GPU sees none
+    "RAY_preload_python_modules": "seqsweep.cluster.worker",  # torch is imported while Ray is still starting
+    "RAY_enable_metrics_collection": "false",
+    "RAY_task_events_report_interval_ms": "0",
+}
+_UNUSED = ("start_monitor", "start_log_monitor", "start_api_server")
+"""Ray's autoscaler, log collector and web server: 2 s of imports before the first worker, and 1% of a core after."""
 _START_FAILURES = 5
 """Workers in a row that die while starting before the sweep gives up."""
 
@@ -82,6 +94,21 @@ class LocalPool:
         """Nothing to let go of."""
 
 
+class _Actor:
+    """A Worker in a process of Ray's. It is imported there: this one needs no torch to name it."""
+
+    def __init__(self, data: tuple[Prepared, ...], threads: int, device: str) -> None:
+        from seqsweep.cluster.worker import Worker
+
+        self._worker = Worker(data, threads, device)
+
+    def ready(self) -> str:
+        return self._worker.ready()
+
+    def advance(self, work: Advance) -> Advanced:
+        return self._worker.advance(work)
+
+
 @dataclass
 class _Slot:
     actor: Any
@@ -143,9 +170,7 @@ class RayPool:
         self._slots, self._data = [], None
 
     def _start(self) -> _Slot:
-        from seqsweep.cluster.worker import Worker
-
-        actor = self._ray.remote(Worker).options(
+        actor = self._ray.remote(_Actor).options(
             num_cpus=self._threads, num_gpus=self._gpus, max_restarts=0, max_task_retries=0,
         ).remote(self._data, self._threads, "auto" if self._gpus else "cpu")
         return _Slot(actor, starting=actor.ready.remote())
@@ -182,9 +207,8 @@ def ray_session(address: str, resources: ResourcesConfig) -> Iterator[None]:
     if resources.workers == 0:
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # else the working folder is uploaded and changed
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a worker without a GPU sees none
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     import ray
 
     if ray.is_initialized():
@@ -205,7 +229,7 @@ def _start_ray(ray: Any, address: str, resources: ResourcesConfig) -> None:
         if resources.workers != "auto":
             options["num_cpus"] = max(os.cpu_count() or 1, resources.workers * resources.cpus_per_worker)
     try:
-        with _own_sigterm():
+        with _own_sigterm(), _without_unused():
             ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise Unavailable(f"no Ray cluster at {address}: {_first_line(error)}") from error
@@ -232,6 +256,19 @@ def _own_sigterm() -> Iterator[None]:
     finally:
         if before is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _without_unused() -> Iterator[None]:
+    """Start a cluster of this machine without what no sweep uses; Ray has an option for none of them."""
+    from ray._private.node import Node
+
+    with contextlib.ExitStack() as patched:
+        for name in _UNUSED:
+            if hasattr(Node, name):
+                patched.callback(setattr, Node, name, getattr(Node, name))
+                setattr(Node, name, lambda *_, **__: None)
+        yield
 
 
 def open_pool(data: tuple[Prepared, ...], resources: ResourcesConfig, *, most: int) -> Pool:

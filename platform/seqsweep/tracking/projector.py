@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from seqsweep.store.records import Store
@@ -21,16 +22,21 @@ class Projector:
     """Projects a sweep's trials into MLflow every `every` seconds, in a thread of its own.
 
     It delays no training: MLflow is imported, its tables are created and its answers waited for in the thread alone.
-    While MLflow cannot be reached it keeps trying; it remembers nothing, so nothing is lost with it.
+    While MLflow cannot be reached it keeps trying; it remembers nothing, so nothing is lost with it. `worked` is told
+    the seconds of each projection.
     """
 
-    def __init__(self, store: Store, name: str, tracking_uri: str, *, every: float = 2.0) -> None:
+    def __init__(self, store: Store, name: str, tracking_uri: str, *, every: float = 2.0,
+                 worked: Callable[[float], None] = lambda _: None) -> None:
         self._store = store
         self._name = name
         self._uri = tracking_uri
         self._every = every
+        self._worked = worked
+        self._served = threading.Condition()
+        self._asked = self._answered = 0
         self._wake = threading.Event()
-        self._finishing = threading.Event()
+        self._finishing = False
         self._gave_up = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"mlflow of {name}", daemon=True)
         self._problem: str | None = None
@@ -47,38 +53,57 @@ class Projector:
         return self._problem
 
     def start(self) -> None:
-        """Begin to project."""
-        self._thread.start()
+        """Begin to project; nothing happens where that was asked for before."""
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def flush(self, timeout: float = 60.0) -> bool:
+        """Project all that is in the store now; False if that did not succeed within `timeout` seconds."""
+        return self._ask(timeout, last=False)
 
     def finish(self, timeout: float = 60.0) -> bool:
-        """Project all that is in the store now and end; False if that did not succeed within `timeout` seconds."""
-        self._finishing.set()
-        self._wake.set()
-        self._thread.join(timeout)
+        """As `flush`, and end."""
+        done = self._ask(timeout, last=True)
         self._gave_up.set()
         self._wake.set()
-        return not self._thread.is_alive() and self._problem is None
+        return done
+
+    def _ask(self, timeout: float, *, last: bool) -> bool:
+        self.start()
+        with self._served:
+            self._asked += 1
+            self._finishing = self._finishing or last
+            asked = self._asked
+            self._wake.set()
+            self._served.wait_for(lambda: self._answered >= asked or not self._thread.is_alive(), timeout)
+            return self._answered >= asked
 
     def _work(self) -> None:
         runs: Runs | None = None
         pause = self._every
         swept = -SWEEP_EVERY
         while not self._gave_up.is_set():
-            last = self._finishing.is_set()  # read before the store is: what is written until now gets in
-            asked = time.monotonic()
+            with self._served:  # read before the store is: what is written until now gets in
+                asked, last, whole = self._asked, self._finishing, self._asked > self._answered
+            began = time.monotonic()
             try:
                 runs = self._open() if runs is None or last else runs
                 changed = runs.project_trials()
-                if last or (asked - swept >= SWEEP_EVERY and (changed or swept < 0)):
+                if whole or (began - swept >= SWEEP_EVERY and (changed or swept < 0)):
                     runs.project_sweep()
-                    swept = asked
+                    swept = began
             except Exception as error:  # whatever MLflow does, the sweep goes on
                 self._problem, runs = str(error) or repr(error), None
-                pause = self._every if last else min(2 * pause, LONGEST_PAUSE)
+                pause = self._every if whole else min(2 * pause, LONGEST_PAUSE)
             else:
-                self._problem, self._current, pause = None, asked, self._every
+                self._problem, self._current, pause = None, began, self._every
+                with self._served:
+                    self._answered = asked
+                    self._served.notify_all()
                 if last:
                     return
+            finally:
+                self._worked(time.monotonic() - began)
             self._wake.wait(pause)
             self._wake.clear()
 
