@@ -11,7 +11,7 @@ from seqsweep.config.base import Amount, Config, Duration
 from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.space import ParameterConfig, Scalar
 from seqsweep.config.tasks import METRICS, Column, TaskConfig
-from seqsweep.config.training import EarlyStoppingConfig, TrainingConfig
+from seqsweep.config.training import EarlyStoppingConfig, ProgramConfig, TrainingConfig
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 """Letters, digits, `.`, `_` and `-`, at most 100: safe as a file name, a registry name and a URL."""
@@ -208,6 +208,7 @@ class FitConfig(Config):
     metric: MetricConfig
     """With its goal filled in."""
     seed: int
+    program: ProgramConfig = ProgramConfig()
 
 
 def goal_sign(sweep: Sweep) -> int:

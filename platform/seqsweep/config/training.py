@@ -42,3 +42,15 @@ class EarlyStoppingConfig(Config):
     """Epochs without a better validation metric."""
     min_delta: float = Field(default=0.0, ge=0.0)
     """How much better counts as better, in units of the metric."""
+
+
+Kernel = Literal["torch", "compiled", "stacked", "triton"]
+"""How recurrent layers are computed; see `models/kernels.py`."""
+
+
+class ProgramConfig(Config):
+    """How a trial is computed. No hyperparameter, but programs round differently: a trial keeps the one it began with."""
+
+    kernel: Kernel = "torch"
+    packed: bool = False
+    """Trained in step with others of its shape; its figures do not depend on which, or how many."""

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from seqsweep.config.models import RecurrentConfig
+from seqsweep.config.training import Kernel
 from seqsweep.models.cells import build_cell
+from seqsweep.models.dropout import dropout
+from seqsweep.models.kernels import cell_kind, run_cell
 
 
 class Recurrent(nn.Module):
@@ -20,40 +22,51 @@ class Recurrent(nn.Module):
     reads each sequence reversed by its own length, and pooling leaves the padding out.
     """
 
+    dropout_rate: Tensor
+    variational_rate: Tensor
+
     def __init__(self, config: RecurrentConfig, input_size: int) -> None:
         super().__init__()
         self.config = config
+        self.kernel: Kernel = "torch"
         self.output_size = config.hidden_size * (2 if config.bidirectional else 1)
         sizes = [input_size] + [self.output_size] * (config.num_layers - 1)
         self.forwards = nn.ModuleList(build_cell(config, size) for size in sizes)
         self.backwards = nn.ModuleList(build_cell(config, size) for size in sizes if config.bidirectional)
         self.norms = nn.ModuleList(nn.LayerNorm(self.output_size) for _ in sizes if config.layer_norm)
+        # Rates are buffers: those of trials that are trained together differ.
+        self.register_buffer("dropout_rate", torch.tensor(config.dropout), persistent=False)
+        self.register_buffer("variational_rate", torch.tensor(config.variational_dropout), persistent=False)
 
-    def forward(self, x_BTF: Tensor, length_B: Tensor | None = None) -> Tensor:
-        """Read sequences and return their states `(B, H)`; `length_B=None` says that all fill T."""
-        out_BTH = x_BTF
-        for layer in range(self.config.num_layers):
-            if layer:
-                out_BTH = functional.dropout(out_BTH, self.config.dropout, self.training)
-            out_BTH = self._layer(layer, self._same_mask(out_BTH), length_B)
-        pooled_BH = self._pool(out_BTH, length_B)
-        return functional.dropout(pooled_BH, self.config.variational_dropout, self.training)
+    def forward(self, x_BTF: Tensor, length_B: Tensor | None = None, key: Tensor | None = None) -> Tensor:
+        """Read sequences and return their states `(B, H)`; `length_B=None` says that all fill T.
+
+        `key`: an int32 scalar that the masks of dropout depend on; None where nothing is dropped.
+        """
+        out_BTH, layers = x_BTF, self.config.num_layers
+        for layer in range(layers):
+            if layer and key is not None and self.config.dropout:
+                out_BTH = dropout(out_BTH, self.dropout_rate, key, layer)
+            out_BTH = self._layer(layer, self._same_mask(out_BTH, key, layers + layer), length_B)
+        return self._same_mask(self._pool(out_BTH, length_B).unsqueeze(1), key, 2 * layers).squeeze(1)
 
     def _layer(self, layer: int, x_BTF: Tensor, length_B: Tensor | None) -> Tensor:
-        out_BTH: Tensor = self.forwards[layer](x_BTF)[0]
+        out_BTH = self._run(self.forwards[layer], x_BTF)
         if self.config.bidirectional:
-            back_BTH = self.backwards[layer](reverse(x_BTF, length_B))[0]
+            back_BTH = self._run(self.backwards[layer], reverse(x_BTF, length_B))
             out_BTH = torch.cat([out_BTH, reverse(back_BTH, length_B)], dim=-1)
         if self.config.layer_norm:
             out_BTH = self.norms[layer](out_BTH)
         return out_BTH
 
-    def _same_mask(self, x_BTF: Tensor) -> Tensor:
+    def _run(self, cell: nn.Module, x_BTF: Tensor) -> Tensor:
+        return run_cell(self.kernel, cell_kind(self.config), cell, x_BTF)
+
+    def _same_mask(self, x_BTF: Tensor, key: Tensor | None, place: int) -> Tensor:
         """Drop the same units at all steps (Gal & Ghahramani, 2016)."""
-        if not self.training or self.config.variational_dropout == 0:
+        if key is None or not self.config.variational_dropout:
             return x_BTF
-        kept_B1F = torch.ones_like(x_BTF[:, :1])
-        return x_BTF * functional.dropout(kept_B1F, self.config.variational_dropout)
+        return dropout(x_BTF, self.variational_rate, key, place, x_BTF[:, :1].shape)
 
     def _pool(self, out_BTH: Tensor, length_B: Tensor | None) -> Tensor:
         if self.config.pooling == "last":

@@ -36,10 +36,12 @@ class Arrays:
     """In-sample mean absolute error of the seasonal naive forecast, in data units; nan where there is none."""
 
     @classmethod
-    def of(cls, data: Prepared, mase_SD: npt.NDArray[Any], device: torch.device) -> Arrays:
-        """Map (CPU) or copy (GPU) the arrays of one fold."""
+    def of(cls, data: Prepared, mase_SD: npt.NDArray[Any], device: torch.device,
+           dtype: torch.dtype = torch.float32) -> Arrays:
+        """Map (CPU) or copy (GPU, or another dtype) the arrays of one fold."""
         observed = None if data.observed_TD is None else borrow(data.observed_TD).to(device)
-        return cls(values_TF=borrow(data.values_TF).to(device), static_SC=borrow(data.static_SC).to(device),
+        return cls(values_TF=borrow(data.values_TF).to(device, dtype),
+                   static_SC=borrow(data.static_SC).to(device, dtype),
                    shift_SD=borrow(data.shift_SD).to(device), scale_SD=borrow(data.scale_SD).to(device),
                    observed_TD=observed, mase_SD=borrow(mase_SD).to(device))
 
@@ -57,6 +59,8 @@ class Batch:
     label_B: Tensor
     """Class indices; empty in forecasting."""
     observed_BLD: Tensor | None
+    key: Tensor | None = None
+    """What the step's dropout depends on, an int32 scalar; None where nothing is dropped."""
 
     @property
     def static(self) -> Tensor:

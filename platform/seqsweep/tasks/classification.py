@@ -29,11 +29,11 @@ class Classifier(Learner):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits `(B, C)`."""
-        state_BH = self.encoder(batch.x_BLF, batch.length_B)
+        state_BH = self.encoder(batch.x_BLF, batch.length_B, batch.key)
         logits_BC: Tensor = self.head(torch.cat([state_BH, batch.static], dim=1))
         return logits_BC
 
-    def loss(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor | float]:
+    def loss(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the weighted mean cross-entropy and the sum of the weights."""
         weight = self.weight_C.index_select(0, batch.label_B).sum()
         return functional.cross_entropy(output, batch.label_B, weight=self.weight_C), weight

@@ -46,19 +46,20 @@ class Forecaster(Learner):
         if norm:
             targets_BTD = (past_BTF.index_select(2, self.targets_D) - norm.level_B1D) / norm.spread_B1D
             past_BTF = past_BTF.index_copy(2, self.targets_D, targets_BTD)
-        output_BHDQ: Tensor = self.head(self.encoder(past_BTF), known_BHK, batch.static)
+        output_BHDQ: Tensor = self.head(self.encoder(past_BTF, key=batch.key), known_BHK, batch.static)
         if self.model.naive_season:
             output_BHDQ = output_BHDQ + self._naive(past_BTF).unsqueeze(-1)
         if norm:
             output_BHDQ = output_BHDQ * norm.spread_B1D.unsqueeze(-1) + norm.level_B1D.unsqueeze(-1)
         return output_BHDQ
 
-    def loss(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor | float]:
+    def loss(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the mean loss over observed points, in scaled units, and their number."""
         loss_BHD = pointwise_loss(self.task, self._future(batch).unsqueeze(-1) - output)
         observed_BHD = self._observed(batch)
         if observed_BHD is None:
-            return loss_BHD.mean(), float(loss_BHD.numel())
+            mean = loss_BHD.mean()
+            return mean, torch.full_like(mean, loss_BHD.numel())
         count = observed_BHD.sum()
         return (loss_BHD * observed_BHD).sum() / count.clamp(min=1), count
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from seqsweep.models.recurrent import Recurrent
 from seqsweep.tasks.batch import Batch
 
 Sums = Mapping[str, Tensor]
@@ -16,12 +17,14 @@ Sums = Mapping[str, Tensor]
 class Learner(nn.Module, ABC):
     """A recurrent encoder under a task's head. Constants are non-persistent buffers: they move, but are not weights."""
 
+    encoder: Recurrent
+
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor:
         """Return the head's output, in the model's own units."""
 
     @abstractmethod
-    def loss(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor | float]:
+    def loss(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the batch's mean loss and its weight in a mean over batches."""
 
     @abstractmethod

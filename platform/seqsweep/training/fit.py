@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,9 +14,14 @@ from seqsweep.config.sweep import FitConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.errors import Conflict, NotFound, Problem
 from seqsweep.records import Reason, Report
+from seqsweep.training.batches import arrays_on
+from seqsweep.training.engine import Alone, Engine, Together, train, validate
 from seqsweep.training.fold import Fold
 from seqsweep.training.optim import Plateau
 from seqsweep.training.state import pack, scoped, unpack, within
+
+_OWN_OF_MODEL = {"dropout", "variational_dropout", "init", "forget_bias"}
+_OWN_OF_TRAINING = {"epochs", "learning_rate", "weight_decay", "momentum", "clip_norm", "schedule", "warmup_epochs"}
 
 
 class Fit:
@@ -24,14 +31,16 @@ class Fit:
     gives the same bits as never having stopped, on the same machine.
     """
 
-    def __init__(self, config: FitConfig, data: tuple[Prepared, ...], device: str = "cpu") -> None:
+    def __init__(self, config: FitConfig, data: tuple[Prepared, ...], device: str = "cpu",
+                 dtype: torch.dtype = torch.float32) -> None:
         self.config, self.data_hashes = config, [fold.info.data_hash for fold in data]
-        self.folds = [Fold(config, fold, number, _whole(device)) for number, fold in enumerate(data)]
+        place = _whole(device)
+        self.folds = [Fold(config, fold, number, arrays_on(fold, place, dtype)) for number, fold in enumerate(data)]
         self.epoch = 0
         self.done: Reason | None = None
         self.best: tuple[int, float] | None = None
         self._best_weights: dict[str, Any] = {}
-        self._plateau = Plateau()
+        self.plateau = Plateau()
         self._reference = math.inf
         self._waited = 0
 
@@ -45,19 +54,22 @@ class Fit:
 
         After a nan or inf in a loss or gradient all validation figures are nan.
         """
+        return Pack([self]).advance()[0]
+
+    def begin(self) -> None:
+        """Enter the next epoch; raises Conflict where the trial has ended."""
         if self.done is not None:
             raise Conflict(Problem("", f"the trial ended after epoch {self.epoch}: {self.done}"))
-        begun = time.perf_counter()
         self.epoch += 1
-        figures = [fold.train(self.epoch, self._plateau.factor) for fold in self.folds]
-        whole = all(math.isfinite(each["train_loss"]) for each in figures)
-        for fold, each in zip(self.folds, figures, strict=True):
-            each.update(fold.validate())
-            if not whole:
-                each.update({name: math.nan for name in each if name.startswith("val_")})
+
+    def finish(self, figures: list[dict[str, float]], seconds: float) -> Report:
+        """Take an epoch's figures of each fold, and decide whether it was the last."""
+        if not all(math.isfinite(each["train_loss"]) for each in figures):
+            figures = [{name: math.nan if name.startswith("val_") else value for name, value in each.items()}
+                       for each in figures]
         metrics = {name: sum(each[name] for each in figures) / len(figures) for name in figures[0]}
         self._judge(metrics)
-        return Report(self.epoch, metrics | {"seconds": time.perf_counter() - begun})
+        return Report(self.epoch, metrics | {"seconds": seconds})
 
     def _judge(self, metrics: dict[str, float]) -> None:
         """Keep the best weights, move the schedule, and decide whether to stop."""
@@ -65,7 +77,7 @@ class Fit:
             self.done = Reason.DIVERGED
             return
         if self.config.training.schedule == "plateau":
-            self._plateau.see(metrics["val_loss"])
+            self.plateau.see(metrics["val_loss"])
         value = metrics[f"val_{self.config.metric.name}"]
         if self.best is None or self._cost(value) < self._cost(self.best[1]):
             self._keep(value)
@@ -103,7 +115,7 @@ class Fit:
         """Return everything needed to go on, bit by bit as if never stopped."""
         arrays = scoped("now", self._by_fold([fold.state() for fold in self.folds]))
         meta = {"trial": self._identity(), "epoch": self.epoch, "done": self.done, "best": self.best,
-                "reference": self._reference, "waited": self._waited, "plateau": vars(self._plateau)}
+                "reference": self._reference, "waited": self._waited, "plateau": vars(self.plateau)}
         return pack(arrays | scoped("best", self._best_weights), meta)
 
     def restore(self, blob: bytes) -> None:
@@ -117,7 +129,7 @@ class Fit:
         self.epoch, self.done = meta["epoch"], Reason(meta["done"]) if meta["done"] else None
         self.best = tuple(meta["best"]) if meta["best"] else None
         self._reference, self._waited = meta["reference"], meta["waited"]
-        vars(self._plateau).update(meta["plateau"])
+        vars(self.plateau).update(meta["plateau"])
 
     def _identity(self) -> dict[str, Any]:
         return {"config": self.config.model_dump(mode="json"), "data": self.data_hashes}
@@ -125,6 +137,44 @@ class Fit:
     @staticmethod
     def _by_fold(folds: list[dict[str, Any]]) -> dict[str, Any]:
         return {f"{number}/{name}": array for number, arrays in enumerate(folds) for name, array in arrays.items()}
+
+
+class Pack:
+    """Trials that are trained in step: one alone, or those of one shape whose program is packed.
+
+    Each keeps its own rates, seed, order of samples, early stopping and epoch; one may go and another come between
+    two epochs. `steps()` of all are the same, since they see the same data in batches of one size.
+    """
+
+    def __init__(self, fits: Sequence[Fit]) -> None:
+        self.fits = list(fits)
+        together = self.fits[0].config.program.packed
+        if len(fits) > 1 and not (together and len({shape_key(fit.config) for fit in fits}) == 1):
+            raise Conflict(Problem("", f"{len(fits)} trials of different shapes or programs cannot be trained in step"))
+        self._engines: list[Engine] = [
+            Together([fit.folds[number] for fit in self.fits]) if together else Alone(self.fits[0].folds[number])
+            for number in range(len(self.fits[0].folds))]
+
+    def advance(self) -> list[Report]:
+        """Train and validate one more epoch of each; `done` of each says afterwards whether and why it was the last."""
+        begun = time.perf_counter()
+        for fit in self.fits:
+            fit.begin()
+        figures: list[list[dict[str, float]]] = [[] for _ in self.fits]
+        for engine in self._engines:
+            trained = train(engine, [fit.epoch for fit in self.fits], [fit.plateau.factor for fit in self.fits])
+            for each, of_training, of_validation in zip(figures, trained, validate(engine), strict=True):
+                each.append(of_training | of_validation)
+        seconds = (time.perf_counter() - begun) / len(self.fits)
+        return [fit.finish(each, seconds) for fit, each in zip(self.fits, figures, strict=True)]
+
+
+def shape_key(config: FitConfig) -> str:
+    """Return what trials must have in common to be trained in step: all but seeds, rates and lengths of training."""
+    fields = config.model_dump(mode="json", exclude={"seed": True, "early_stopping": True, "model": _OWN_OF_MODEL,
+                                                     "training": _OWN_OF_TRAINING})
+    fields["dropped"] = [config.model.dropout > 0, config.model.variational_dropout > 0]
+    return json.dumps(fields, sort_keys=True)
 
 
 def _whole(device: str) -> torch.device:

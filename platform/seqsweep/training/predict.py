@@ -11,9 +11,7 @@ import torch
 from seqsweep.config.sweep import FitConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.errors import InvalidData, NotFound, Problem
-from seqsweep.tasks.batch import Arrays
-from seqsweep.tasks.metrics import naive_error
-from seqsweep.training.batches import Loader
+from seqsweep.training.batches import Loader, arrays_on
 from seqsweep.training.fold import build_learner, evaluation_batch, load_weights
 from seqsweep.training.state import unpack, within
 
@@ -50,7 +48,7 @@ def _predict_fold(config: FitConfig, weights: dict[str, Any], data: Prepared, pa
     except RuntimeError as error:
         raise InvalidData(Problem("", f"the weights do not fit the model: {error}")) from error
     learner.to(device).eval()
-    loader = Loader(Arrays.of(data, naive_error(data), device), data.parts[part], evaluation_batch(data, part))
+    loader = Loader(arrays_on(data, device), data.parts[part], evaluation_batch(data, part))
     with torch.inference_mode():
         outputs = [learner.predict(learner(batch).float(), batch) for batch in loader.in_order()]
     return torch.cat(outputs).cpu().numpy()

@@ -1,0 +1,204 @@
+"""One pass over the data of one trial alone, or of K trials of one shape in step.
+
+Shapes: K trials, S steps of an epoch, B samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from seqsweep.data.batch import Ints
+from seqsweep.tasks.batch import Batch
+from seqsweep.training.fold import Fold
+
+Figures = dict[str, float]
+
+
+class Engine(Protocol):
+    """Computes losses, gradients and outputs of its folds, which belong to one trial each."""
+
+    folds: list[Fold]
+
+    def batches(self, orders: list[Ints], keys: list[Ints]) -> Iterator[Batch]:
+        """Cut the training samples in each trial's order."""
+        ...
+
+    def backward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Fill the parameters' gradients; return the losses and their weights `(K,)`, not fetched."""
+        ...
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        ...
+
+    def outputs(self, batch: Batch) -> Tensor:
+        """Return the outputs `(K, B, ...)` for a batch that all trials see."""
+        ...
+
+
+class Alone:
+    """One trial by itself."""
+
+    def __init__(self, fold: Fold) -> None:
+        self.folds = [fold]
+        self._learner, self._mixed = fold.learner, fold.mixed
+
+    def batches(self, orders: list[Ints], keys: list[Ints]) -> Iterator[Batch]:
+        """See Engine."""
+        return self.folds[0].train_loader.batches(orders[0], keys[0])
+
+    def backward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """See Engine."""
+        with torch.autocast("cuda", torch.bfloat16, enabled=self._mixed):
+            output = self._learner(batch)
+        loss, weight = self._learner.loss(_whole(output), batch)
+        torch.autograd.backward(loss)
+        return loss.detach().unsqueeze(0), weight.unsqueeze(0)
+
+    def clear(self) -> None:
+        """See Engine."""
+        self.folds[0].optimizer.zero_grad()
+
+    def outputs(self, batch: Batch) -> Tensor:
+        """See Engine."""
+        with torch.autocast("cuda", torch.bfloat16, enabled=self._mixed):
+            output: Tensor = self._learner(batch)
+        return _whole(output).unsqueeze(0)
+
+
+class Together:
+    """K trials whose weights lie in one stack, each slice of it the weights of one trial's own model and optimiser.
+
+    The forward pass is the model's own under `torch.func.vmap`; a slice is computed without a look at the others, so a
+    trial's figures do not depend on its neighbours (horizontal fusion: Wang et al., HFTA, 2021).
+    """
+
+    def __init__(self, folds: Sequence[Fold]) -> None:
+        self.folds = list(folds)
+        self._template, self._mixed = _Objective(self.folds[0].learner), self.folds[0].mixed
+        self._weights: dict[str, Tensor] = {}
+        self._gradients: list[Tensor] = []
+        self._rates: dict[str, Tensor] = {}
+        self._stack()
+
+    def _stack(self) -> None:
+        own = [dict(fold.learner.named_parameters()) for fold in self.folds]
+        for name in own[0]:
+            stack = torch.stack([parameters[name].detach() for parameters in own]).requires_grad_()
+            stack.grad = torch.zeros_like(stack)
+            self._gradients.append(stack.grad)
+            self._weights[f"learner.{name}"] = stack
+            for parameters, weight, gradient in zip(own, stack.detach(), stack.grad, strict=True):
+                parameters[name].data = weight
+                parameters[name].grad = gradient
+        buffers = [dict(fold.learner.named_buffers()) for fold in self.folds]
+        for name in buffers[0]:
+            if name.endswith("_rate"):
+                self._rates[f"learner.{name}"] = torch.stack([each[name] for each in buffers])
+
+    def batches(self, orders: list[Ints], keys: list[Ints]) -> Iterator[Batch]:
+        """See Engine."""
+        return self.folds[0].train_loader.batches(np.stack(orders), np.stack(keys))
+
+    def backward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """See Engine."""
+        with torch.autocast("cuda", torch.bfloat16, enabled=self._mixed):
+            loss_K, weight_K = self._call(batch, 0, loss=True)
+        torch.autograd.backward(loss_K.sum())
+        return loss_K.detach(), weight_K
+
+    def clear(self) -> None:
+        """See Engine."""
+        torch._foreach_zero_(self._gradients)
+
+    def outputs(self, batch: Batch) -> Tensor:
+        """See Engine."""
+        with torch.autocast("cuda", torch.bfloat16, enabled=self._mixed):
+            return _whole(self._call(batch, None, loss=False))
+
+    def _call(self, batch: Batch, dim: int | None, *, loss: bool) -> Any:
+        """Call the model once for all trials, whose own samples lie in dimension `dim` of what the batch holds."""
+        varied = {name: each for name, each in vars(batch).items() if isinstance(each, Tensor) and each.numel()}
+
+        def one(weights: dict[str, Tensor], rates: dict[str, Tensor], samples: dict[str, Tensor]) -> Any:
+            mine: dict[str, Any] = {**vars(batch), **samples}
+            return functional_call(self._template, (weights, rates), (Batch(**mine), loss))
+
+        return vmap(one, in_dims=(0, 0, dim))(self._weights, self._rates, varied)
+
+
+class _Objective(nn.Module):
+    """A learner's output or loss, called by name."""
+
+    def __init__(self, learner: Any) -> None:
+        super().__init__()
+        self.learner = learner
+
+    def forward(self, batch: Batch, loss: bool) -> Any:
+        output = self.learner(batch)
+        return self.learner.loss(_whole(output), batch) if loss else output
+
+
+def train(engine: Engine, epochs: Sequence[int], factors: Sequence[float]) -> list[Figures]:
+    """Take one pass over the training part, each trial in its own epoch; return each one's figures.
+
+    A train_loss that is not finite says that the trial ended there: its later steps count for nothing. Figures stay on
+    the device until the epoch's end; a CPU has nothing to wait for and looks at each step.
+    """
+    folds = engine.folds
+    first = folds[0]
+    for fold in folds:
+        fold.learner.train()
+    orders = [fold.order(epoch) for fold, epoch in zip(folds, epochs, strict=True)]
+    keys = [fold.keys(epoch) for fold, epoch in zip(folds, epochs, strict=True)]
+    table: list[Tensor] = []
+    rates = [0.0] * len(folds)
+    alive_K = np.ones(len(folds), dtype=bool)
+    for step, batch in enumerate(engine.batches(orders, keys)):
+        rates = [fold.rate(epoch, step, factor) for fold, epoch, factor in zip(folds, epochs, factors, strict=True)]
+        loss_K, weight_K = engine.backward(batch)
+        norm_K = torch.stack([fold.update(rate) for fold, rate in zip(folds, rates, strict=True)])
+        engine.clear()
+        table.append(torch.stack([loss_K.double(), weight_K.double(), norm_K.double()]))
+        if first.device.type == "cpu":
+            alive_K &= np.isfinite(table[-1].numpy()).all(0)
+            if not alive_K.any():
+                break
+    figures_S3K = torch.stack(table).cpu().numpy()
+    return [_summary(figures_S3K[:, :, k]) | {"learning_rate": rate} for k, rate in enumerate(rates)]
+
+
+def validate(engine: Engine) -> list[Figures]:
+    """Return each trial's val_loss and every metric of the task as `val_<name>`, the same whatever the batches."""
+    folds = engine.folds
+    totals: list[dict[str, Tensor]] = [{} for _ in folds]
+    for fold in folds:
+        fold.learner.eval()
+    with torch.no_grad():
+        for batch in folds[0].val_loader.in_order():
+            for fold, output, total in zip(folds, engine.outputs(batch), totals, strict=True):
+                for name, value in fold.learner.sums(fold.learner.predict(output, batch), batch).items():
+                    total[name] = total[name] + value if name in total else value
+    return [{f"val_{name}": value for name, value in fold.learner.metrics(total).items()}
+            for fold, total in zip(folds, totals, strict=True)]
+
+
+def _summary(figures_S3: npt.NDArray[np.float64]) -> Figures:
+    """Means of one trial's losses and norms, up to the first that is not finite."""
+    broken = np.flatnonzero(~np.isfinite(figures_S3).all(1))
+    loss_S, weight_S, norm_S = (figures_S3[:broken[0] + 1] if len(broken) else figures_S3).T
+    with np.errstate(all="ignore"):
+        train_loss = float("nan") if len(broken) else float((loss_S * weight_S).sum() / weight_S.sum())
+        return {"train_loss": train_loss, "grad_norm": float(norm_S.mean()), "grad_norm_max": float(norm_S.max())}
+
+
+def _whole(output: Tensor) -> Tensor:
+    """Undo mixed precision's halves: losses and figures are taken in float32 or better."""
+    return output.float() if output.dtype in (torch.bfloat16, torch.float16) else output
