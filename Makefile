@@ -46,6 +46,8 @@ bench: $(VENV)/rivals  ## seqsweep and its rivals on the same work, hours on a q
 		--contestants bare seqsweep || exit 1; done
 	$(BIN)/python benchmarks/loop.py --rounds $(ROUNDS)
 	$(BIN)/python benchmarks/short_trials.py --rounds $(ROUNDS)
+	$(BIN)/python benchmarks/scale.py --write benchmarks/results/scale.md
+	$(BIN)/python benchmarks/summary.py
 
 gpu:  ## GPU tests and benchmark; $(PYTHON) needs only torch, numpy, pydantic, triton and pytest
 	PYTHONPATH=platform $(PYTHON) -m pytest -c /dev/null --rootdir=. --confcutdir=tests/training -q \

@@ -137,7 +137,21 @@ def body(rows: list[dict[str, Any]], models: list[str]) -> list[str]:
             cells = [f"{1e3 * statistics.median(each):.0f}" if each else "" for each in (own, bare, rival)]
             cells += [str(rounds.ratio(own, bare)), str(rounds.ratio(rival, own)) if rival else ""]
             lines.append(f"| {model} | " + " | ".join(cells) + " |")
-    return lines
+    return lines + rounds.claims(list(claims(rows, models)))
+
+
+def claims(rows: list[dict[str, Any]], models: list[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield the worst of the models measured."""
+    own, bare, rival = ({model: found for model in models if (found := rounds.figures(rows, model, name))}
+                        for name in ("seqsweep", "bare", "neuralforecast"))
+    over = {model: rounds.ratio(own[model], bare[model]) for model in own}
+    worst = max(over, key=lambda model: over[model].median)
+    yield (f"an epoch / plain PyTorch loop, core-seconds; worst of {len(own)} models: {worst}", str(over[worst]),
+           "at most 1.03")
+    if ahead := {model: rounds.ratio(rival[model], own[model]) for model in rival if model.startswith("lstm")}:
+        least = min(ahead, key=lambda model: ahead[model].median)
+        yield (f"NeuralForecast's LSTM / seqsweep, core-seconds an epoch; least of {len(ahead)} sizes: {least}",
+               str(ahead[least]), "at least 1.2")
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import rounds
@@ -24,6 +25,7 @@ if "pack" in ResourcesConfig.model_fields:
 FIGURES = {"search_wall": "search, s", "search_cores": "search, core-s", "wall": "whole, s", "cores": "whole, core-s"}
 
 
+TITLES = {"tune": "Ray Tune", "tune-reuse": "Ray Tune with reused actors", "optuna": "2 Optuna processes"}
 OURS = ("seqsweep", "unpacked")
 
 
@@ -43,15 +45,33 @@ def body(work: Workload, rows: list[dict[str, object]], names: list[str]) -> lis
         f"{work.batch}, validated every epoch; learning rate, weight decay and clipping searched, nothing pruned, "
         "metrics of every epoch in MLflow on SQLite (the bare loop tracks nothing).",
         "Search: from when the workers are up to the last run in MLflow. Core-seconds: user and system time of all "
-        "processes.", "", *rounds.compare(rows, names, base, FIGURES), ""]
-    for rival in ("tune-reuse", "optuna", "tune"):
-        pair = [rounds.figures(rows, name, "search_wall") for name in (rival, "seqsweep")]
-        if pair[0] and len(pair[0]) == len(pair[1]):
-            lines.append(f"seqsweep is ahead of {rival} by {rounds.ratio(*pair)} in the search's seconds.")
-    if first := rounds.figures(rows, "seqsweep", "first_report"):
-        lines.append(f"From `seqsweep submit` to the end of the first epoch: {statistics.median(first):.1f} s "
-                     f"({min(first):.1f} to {max(first):.1f}).")
-    return lines
+        "processes.", "", *rounds.compare(rows, names, base, FIGURES)]
+    return lines + rounds.claims(list(claims(work, rows)))
+
+
+def claims(work: Workload, rows: list[dict[str, object]]) -> Iterator[tuple[str, str, str]]:
+    """Yield what is claimed of seqsweep, where both sides were measured."""
+    what = f"{work.trials} {work.cell.upper()} trials"
+
+    def against(rival: str, figure: str, ahead: bool = False) -> str:
+        own, other = rounds.figures(rows, "seqsweep", figure), rounds.figures(rows, rival, figure)
+        if not own or len(own) != len(other):
+            return ""
+        return str(rounds.ratio(other, own) if ahead else rounds.ratio(own, other))
+
+    if work.cell == "lstm":
+        if found := against("bare", "search_cores"):
+            yield f"{what}: core-seconds / bare loop", found, "at most 1.08"
+        if found := against("bare", "search_wall"):
+            yield f"{what}: seconds / bare loop", found, "below 1.10"
+        for rival, target in (("tune-reuse", "at least 1.2"), ("tune", "at least 4"), ("optuna", "above 1")):
+            if found := against(rival, "search_wall", ahead=True):
+                yield f"{what}: {TITLES[rival]} / seqsweep, seconds", found, target
+        if first := rounds.figures(rows, "seqsweep", "first_report"):
+            yield ("`seqsweep submit` to the end of the first epoch, s",
+                   f"{statistics.median(first):.1f} ({min(first):.1f} to {max(first):.1f})", "below 8")
+    elif found := against("bare", "search_wall"):
+        yield f"{what}: seconds / bare loop", found, "below .6"
 
 
 def main() -> None:

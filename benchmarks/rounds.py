@@ -178,9 +178,11 @@ def run(contestant: Contestant, timeout: float = 3600.0) -> dict[str, Any]:
             sampler.start()
             try:
                 code = process.wait(timeout)
-            finally:
                 ended = time.time()
-                _wait_for_all(account)
+                _wait_for_all(account, _LINGER)
+            except BaseException:  # interrupted or hanging: nothing of it stays
+                _wait_for_all(account, 0.0)
+                raise
         cores = sampler.finish()
         if code:
             tail = (folder / "output.txt").read_text(errors="replace")[-4000:]
@@ -206,9 +208,9 @@ def _account() -> _Cgroup | _Polling:
         return _Polling()
 
 
-def _wait_for_all(account: _Cgroup | _Polling) -> None:
-    """Let descendants end by themselves, then end them."""
-    until = time.monotonic() + _LINGER
+def _wait_for_all(account: _Cgroup | _Polling, seconds: float) -> None:
+    """Let descendants end by themselves for so long, then end them."""
+    until = time.monotonic() + seconds
     while account.pids() and time.monotonic() < until:
         time.sleep(0.05)
     while pids := account.pids():
@@ -315,6 +317,15 @@ def compare(rows: Sequence[Mapping[str, Any]], names: Sequence[str], base: str, 
             cells += [f"{statistics.median(own):.3g}" if own else "", str(ratio(own, other)) if paired else ""]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
+
+
+CLAIMS = ["| | measured | target |", "| --- | ---: | --- |"]
+"""Head of the table that `summary.py` copies into the README."""
+
+
+def claims(measured: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Return the page's claims as a table: what, the figure, what it should be."""
+    return ["", *CLAIMS, *(f"| {' | '.join(row)} |" for row in measured)]
 
 
 def write(name: str, title: str, rows: Sequence[Mapping[str, Any]], body: Sequence[str]) -> Path:
