@@ -148,6 +148,7 @@ def seqsweep(work: Workload, resources: Mapping[str, Any] | None = None) -> None
     Path("benchmark.yaml").write_text(work.sweep(resources))
     program = shutil.which("seqsweep", path=str(Path(sys.executable).parent))
     assert program, "seqsweep is not installed beside this Python"
+    submitted = time.time()
     process = subprocess.Popen([program, "submit", "benchmark.yaml"], stderr=subprocess.PIPE, text=True)
     assert process.stderr
     end = 0.0
@@ -156,12 +157,16 @@ def seqsweep(work: Workload, resources: Mapping[str, Any] | None = None) -> None
         if line.startswith("search") and " done:" in line:
             end = _all_tracked(work.trials)
     assert process.wait() == 0 and end
+    whole = time.time() - submitted
     with sqlite3.connect("seqsweep.db") as store:
         begin, last = store.execute("SELECT min(started), max(ended) FROM seqsweep_trials").fetchone()
         first, = store.execute("SELECT min(reported) FROM seqsweep_reports").fetchone()
+        facts = json.loads(store.execute("SELECT facts FROM seqsweep_sweeps").fetchone()[0])
         metrics = [json.loads(text) for text, in store.execute("SELECT metrics FROM seqsweep_reports")]
     assert len(metrics) == work.trials * work.epochs, f"{len(metrics)} epochs"
-    mark(begin, max(end, last), first_report=first, training=sum(epoch["seconds"] for epoch in metrics))
+    ledger = {name.removeprefix("ledger."): seconds for name, seconds in facts.items() if name.startswith("ledger.")}
+    mark(begin, max(end, last), first_report=first - submitted, submit=whole, ledger=ledger,
+         training=sum(epoch["seconds"] for epoch in metrics))
 
 
 def _all_tracked(trials: int) -> float:

@@ -13,6 +13,7 @@ import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import rounds
 from workload import Workload
@@ -36,7 +37,7 @@ def contestant(name: str, work: Workload, rivals: str) -> rounds.Contestant:
                                     json.dumps(work.setup)])
 
 
-def body(work: Workload, rows: list[dict[str, object]], names: list[str]) -> list[str]:
+def body(work: Workload, rows: list[dict[str, Any]], names: list[str]) -> list[str]:
     """Return what the page says."""
     base = "bare" if "bare" in names else names[0]
     lines = [
@@ -45,11 +46,27 @@ def body(work: Workload, rows: list[dict[str, object]], names: list[str]) -> lis
         f"{work.batch}, validated every epoch; learning rate, weight decay and clipping searched, nothing pruned, "
         "metrics of every epoch in MLflow on SQLite (the bare loop tracks nothing).",
         "Search: from when the workers are up to the last run in MLflow. Core-seconds: user and system time of all "
-        "processes.", "", *rounds.compare(rows, names, base, FIGURES)]
+        "processes.", "", *rounds.compare(rows, names, base, FIGURES), "",
+        *ledger(rows)]
     return lines + rounds.claims(list(claims(work, rows)))
 
 
-def claims(work: Workload, rows: list[dict[str, object]]) -> Iterator[tuple[str, str, str]]:
+def ledger(rows: list[dict[str, Any]]) -> list[str]:
+    """Return where the seconds of `seqsweep submit` went, by its own ledger, and whether they are all of them."""
+    found = rounds.figures(rows, "seqsweep", "ledger")
+    if not found:
+        return []
+    medians = {name: statistics.median(each[name] for each in found) for name in found[0]}
+    aside = medians.pop("projector", 0.0)
+    shares = [sum(seconds for name, seconds in each.items() if name != "projector") / whole
+              for each, whole in zip(found, rounds.figures(rows, "seqsweep", "submit"), strict=True)]
+    return ["Seconds of `seqsweep submit` by its own ledger (medians): "
+            + ", ".join(f"{name} {seconds:.2f}" for name, seconds in medians.items())
+            + f"; beside it, {aside:.1f} s of a thread that writes to MLflow. Their sum is {min(shares):.3f} to "
+            f"{max(shares):.3f} of the process's wall time."]
+
+
+def claims(work: Workload, rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
     """Yield what is claimed of seqsweep, where both sides were measured."""
     what = f"{work.trials} {work.cell.upper()} trials"
 

@@ -196,8 +196,6 @@ def run(contestant: Contestant, timeout: float = 3600.0) -> dict[str, Any]:
         begin, end = marks.pop("begin"), marks.pop("end")
         figures |= {"start": begin - begun, "search_wall": end - begin,
                     "search_cores": sampler.at(end) - sampler.at(begin)}
-    if "first_report" in marks:
-        figures["first_report"] = marks.pop("first_report") - begun
     return figures | marks
 
 
@@ -270,7 +268,7 @@ def _code() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in source)).hexdigest()[:16]
 
 
-def figures(rows: Sequence[Mapping[str, Any]], contestant: str, figure: str) -> list[float]:
+def figures(rows: Sequence[Mapping[str, Any]], contestant: str, figure: str) -> list[Any]:
     """Return one figure of one contestant by round."""
     return [row[figure] for row in sorted(rows, key=lambda row: row["round"])
             if row["contestant"] == contestant and figure in row]
