@@ -1,4 +1,4 @@
-"""The contestants' own processes: `python contestants.py NAME WORKLOAD-AS-JSON` in a fresh folder.
+"""The contestants' own processes: `python contestants.py NAME WORKLOAD-AS-JSON EMPTY-MLFLOW.db` in a fresh folder.
 
 Each notes in `marks.json` when its workers were up with their data (`begin`) and when all trials were trained and
 their runs complete in MLflow (`end`). The rivals are written as their documentation says, one thread a worker.
@@ -93,7 +93,7 @@ def optuna(work: Workload) -> None:
     import mlflow
     import optuna as library
 
-    mlflow.set_experiment(EXPERIMENT)  # creates MLflow's tables, which is start-up
+    mlflow.set_experiment(EXPERIMENT)
     library.create_study(study_name=EXPERIMENT, storage="sqlite:///optuna.db")
     in_processes(work, _optuna, ("optuna", "mlflow"))
 
@@ -193,4 +193,5 @@ CONTESTANTS: dict[str, Callable[[Workload], None]] = {
 if __name__ == "__main__":
     job = Workload(**json.loads(sys.argv[2]))
     job.write_series(SERIES)
+    shutil.copy(sys.argv[3], "mlflow.db")
     CONTESTANTS[sys.argv[1]](job)

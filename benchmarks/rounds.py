@@ -261,10 +261,11 @@ def interleave(name: str, contestants: Sequence[Contestant], chosen: argparse.Na
 
 
 def _code() -> str:
-    """Return a hash of the package's source: rounds of two versions are not to be mixed."""
+    """Return a hash of the package's source and of the script's: rounds of two versions are not to be mixed."""
     import seqsweep
 
-    source = sorted(Path(seqsweep.__file__).parent.rglob("*.py"))
+    ours = [Path(__file__).with_name(name) for name in ("rounds.py", "workload.py", "contestants.py")]
+    source = [*sorted(Path(seqsweep.__file__).parent.rglob("*.py")), *ours, Path(sys.argv[0]).absolute()]
     return hashlib.sha256(b"".join(path.read_bytes() for path in source)).hexdigest()[:16]
 
 
