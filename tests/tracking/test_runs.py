@@ -286,12 +286,36 @@ def test_half_a_projection_is_completed(store: Store, uri: str) -> None:
     fill(store)
     project(store, "wind", uri)
     before, client = everything(uri), MlflowClient(uri)
-    run = runs_of(uri)["wind-0"]
-    for tag in ("seqsweep.revision", "seqsweep.epoch"):  # points were written, the tags that say so were not
-        client.delete_tag(run.info.run_id, tag)
-    client.update_run(run.info.run_id, status="RUNNING")
+    runs = runs_of(uri)
+    client.update_run(runs["wind-0"].info.run_id, status="RUNNING")  # points were written, the end was not
+    for tag in ("seqsweep.revision", "seqsweep.epoch"):  # nor the tags that say how far a running trial is
+        client.delete_tag(runs["wind-3"].info.run_id, tag)
     project(store, "wind", uri)
     assert everything(uri) == before
+
+
+@pytest.mark.parametrize("call", ["log_inputs", "log_batch", "set_terminated"])
+@pytest.mark.parametrize("trial", [0, 3])
+def test_a_projection_cut_short_is_completed(store: Store, uri: str, monkeypatch: pytest.MonkeyPatch, call: str,
+                                             trial: int, tmp_path: Path) -> None:
+    """Killed between any two calls, a closed and a running trial come out as if nothing had been."""
+    fill(store)
+    shutil.copy(tmp_path / "mlflow.db", tmp_path / "whole.db")
+    project(store, "wind", f"sqlite:///{tmp_path}/whole.db")
+    real = getattr(MlflowClient, call)
+
+    def failing(self: MlflowClient, run_id: str, *rest: object, **more: object) -> object:
+        if self.get_run(run_id).data.tags.get("seqsweep.trial", "").endswith(f"/{trial}"):
+            raise ConnectionError("gone")
+        return real(self, run_id, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, call, failing)
+        if (call, trial) != ("set_terminated", 3):  # which still runs
+            with pytest.raises(Unavailable, match="gone"):
+                project(store, "wind", uri)
+    project(store, "wind", uri)
+    assert everything(uri) == everything(f"sqlite:///{tmp_path}/whole.db")
 
 
 def test_a_stopped_sweep_that_goes_on_runs_again(store: Store, uri: str) -> None:

@@ -40,9 +40,9 @@ SWEEP_TAG = "seqsweep.uid"
 TRIAL_TAG = "seqsweep.trial"
 """Tag of a child run: the sweep's uid, a slash and the trial's number."""
 REVISION_TAG = "seqsweep.revision"
-"""Tag of a child run: the trial's revision when it was last projected."""
+"""Tag of a child run: the trial's revision when it was last projected while it ran."""
 EPOCH_TAG = "seqsweep.epoch"
-"""Tag of a child run: the last epoch that was projected."""
+"""Tag of a child run: the last epoch that was projected while it ran."""
 NOTED_TAG = "seqsweep.noted"
 """Tag of a sweep's run: the evaluation its description tells of; a person's own words over it stay."""
 PARENT_TAG = "mlflow.parentRunId"
@@ -88,6 +88,11 @@ class _ChildRun:
     epoch: int
     status: str
     parent: str
+
+    def holds(self, record: TrialRecord, status: str, parent: str) -> bool:
+        """Whether all that is known of the trial is there; the status of a closed trial is written last."""
+        current = record.outcome is not None or self.revision == record.revision
+        return current and (self.status, self.parent) == (status, parent)
 
 
 class Runs:
@@ -200,29 +205,32 @@ class Runs:
         return str(run.info.run_id)
 
     def _project_trial(self, sweep: SweepRecord, record: TrialRecord) -> None:
-        key = f"{sweep.uid}/{record.number}"
+        """Write what is new. The last call tells that all is there: of a closed trial the status, else the tags."""
+        key, status = f"{sweep.uid}/{record.number}", TRIAL_STATUS[record.state]
         child = self._children.get(key)
-        status = TRIAL_STATUS[record.state]
-        if child and (child.revision, child.status, child.parent) == (record.revision, status, self._parent):
+        if child and child.holds(record, status, self._parent):
             return
-        if child is None:
-            child = self._children[key] = self._create_child(sweep, record, key)
+        tags = {**_trial_tags(sweep, record), PARENT_TAG: self._parent}
+        child, new = (child, False) if child else (self._create_child(sweep, record, key, tags), True)
         if not child.revision:
             self._log_dataset(child.run_id, sweep)
         epoch = _settled_epoch(record)
         metrics = list(_curve(record, child.epoch, epoch)) + _summary(record, self._metric)
-        tags = {**_trial_tags(sweep, record), PARENT_TAG: self._parent,
-                EPOCH_TAG: str(epoch), REVISION_TAG: str(record.revision)}
+        if record.outcome is None:
+            tags |= {EPOCH_TAG: str(epoch), REVISION_TAG: str(record.revision)}
+        elif new:
+            tags = {}  # it was created with them
         self._log(child.run_id, metrics, {name: str(value) for name, value in record.trial.params.items()}, tags)
         if child.status != status:
             self._set_status(child.run_id, status, record.ended)
         self._children[key] = _ChildRun(child.run_id, record.revision, epoch, status, self._parent)
 
-    def _create_child(self, sweep: SweepRecord, record: TrialRecord, key: str) -> _ChildRun:
+    def _create_child(self, sweep: SweepRecord, record: TrialRecord, key: str, tags: Mapping[str, str]) -> _ChildRun:
         run = self._client.create_run(
             self._experiment, start_time=_milliseconds(record.started), run_name=f"{sweep.name}-{record.number}",
-            tags={SWEEP_TAG: sweep.uid, TRIAL_TAG: key, PARENT_TAG: self._parent, "mlflow.source.name": "seqsweep"})
-        return _ChildRun(str(run.info.run_id), revision=0, epoch=0, status="RUNNING", parent=self._parent)
+            tags={SWEEP_TAG: sweep.uid, TRIAL_TAG: key, "mlflow.source.name": "seqsweep", **tags})
+        self._children[key] = child = _ChildRun(str(run.info.run_id), 0, 0, "RUNNING", self._parent)
+        return child
 
     def _log(self, run_id: str, metrics: Sequence[Metric], params: Mapping[str, str], tags: Mapping[str, str]) -> None:
         """Write points first: the tags that tell what was projected must be the last."""
@@ -357,7 +365,7 @@ def _trial_tags(sweep: SweepRecord, record: TrialRecord) -> dict[str, str]:
             "seqsweep.message": outcome.message if outcome else "", "seqsweep.seed": str(record.trial.seed),
             "seqsweep.data_hash": sweep.data_hash or "", "seqsweep.worker": record.worker,
             "seqsweep.attempts": str(record.attempts), "seqsweep.grid_cell": record.trial.grid_cell}
-    return {name: value for name, value in tags.items() if value}
+    return {name: value[:5000] for name, value in tags.items() if value}
 
 
 def _facts(facts: Mapping[str, Any]) -> dict[str, str]:
