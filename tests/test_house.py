@@ -100,7 +100,7 @@ def test_of_the_cluster_only_the_worker_knows_torch() -> None:
 
 
 def test_the_controllers_loop_knows_no_library() -> None:
-    known = {module.split(".")[0] for module in imports(HOUSE / "sweep.py")}
+    known = {module.split(".")[0] for module in imports(HOUSE / "sweep" / "search.py")}
     assert known <= {"seqsweep", *sys.stdlib_module_names}
 
 

@@ -11,8 +11,8 @@ from seqsweep.models.dropout import dropout
 
 
 def masks(rate: float, keys: range, units: int = 65_536, place: int = 1) -> Tensor:
-    ones = torch.ones(units)
-    return torch.stack([dropout(ones, torch.tensor(rate), torch.tensor(key, dtype=torch.int32), place) > 0
+    ones = torch.ones(units // 512, 512)
+    return torch.stack([dropout(ones, torch.tensor(rate), torch.tensor(key, dtype=torch.int32), place).flatten() > 0
                         for key in keys]).double()
 
 
@@ -43,8 +43,14 @@ def test_what_is_kept_is_scaled_up_and_a_rate_of_zero_changes_nothing() -> None:
 
 
 def test_trials_side_by_side_draw_what_each_draws_alone() -> None:
-    x_KN, rate_K = torch.randn(4, 300), torch.tensor([0.1, 0.5, 0.0, 0.9])
+    x_KN, rate_K = torch.randn(4, 30, 10), torch.tensor([0.1, 0.5, 0.0, 0.9])
     key_K = torch.tensor([5, -7, 2 ** 31 - 1, -2 ** 31], dtype=torch.int32)
     together = vmap(lambda x, rate, key: dropout(x, rate, key, 2))(x_KN, rate_K, key_K)
     alone = [dropout(*each, 2) for each in zip(x_KN, rate_K, key_K, strict=True)]
     assert torch.equal(together, torch.stack(alone))
+
+
+def test_a_longer_padding_changes_no_mask() -> None:
+    key, rate, x_BTH = torch.tensor(9, dtype=torch.int32), torch.tensor(0.4), torch.randn(6, 9, 5)
+    padded = dropout(torch.nn.functional.pad(x_BTH, (0, 0, 0, 4)), rate, key, 3)
+    assert torch.equal(padded[:, :9], dropout(x_BTH, rate, key, 3))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from toys import toy_series, toy_sweep
 
-from seqsweep.cluster.messages import Advance, Advanced, Event, Failure, Lost
+from seqsweep.cluster.messages import Advance, Advanced, Event, Failure, Lost, Probe
 from seqsweep.cluster.pool import LocalPool
 from seqsweep.config.sweep import Sweep
 from seqsweep.errors import SearchFailed
@@ -35,10 +35,11 @@ class Faulty:
     def idle(self) -> list[int]:
         return [] if self._event else self._pool.idle()
 
-    def submit(self, worker: int, work: Advance) -> None:
-        self._event = self._fault(work)
+    def submit(self, worker: int, *work: Advance | Probe) -> None:
+        first = work[0]
+        self._event = self._fault(first) if isinstance(first, Advance) else None
         if self._event is None:
-            self._pool.submit(worker, work)
+            self._pool.submit(worker, *work)
 
     def wait(self, timeout: float) -> list[Event]:
         event, self._event = self._event, None

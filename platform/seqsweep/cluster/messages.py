@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from seqsweep.config.sweep import FitConfig
+from seqsweep.config.training import Choice
 from seqsweep.records import Reason, Report
 
 
@@ -26,6 +27,27 @@ class Advance:
     """Send the state back with the answer."""
     slice_s: float = 2.0
     """Answer after the epoch in which this many seconds have passed, reached or not, so that progress is seen."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Measure how trials of this trial's shape are best computed on the worker's device; it trains nothing."""
+
+    trial: int
+    attempt: int
+    config: FitConfig
+    pack: int | None
+    """Trials in step at the most: 1 leaves packs out, None measures what pays."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A worker's answer to a probe."""
+
+    trial: int
+    attempt: int
+    choice: Choice | None = None
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True)
@@ -71,4 +93,4 @@ class Event:
     """Something a pool has to tell of one of its workers."""
 
     worker: int
-    answer: Advanced | Lost
+    answer: Advanced | Probed | Lost

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from seqsweep.cluster.messages import Advance, Advanced, Event, Lost
+from seqsweep.cluster.messages import Advance, Advanced, Event, Lost, Probe, Probed
 from seqsweep.config.sweep import ResourcesConfig
 from seqsweep.errors import Problem, Unavailable
 
@@ -43,8 +43,8 @@ class Pool(Protocol):
         """Workers that are up and have nothing to do."""
         ...
 
-    def submit(self, worker: int, work: Advance) -> None:
-        """Hand work to an idle worker; the answer comes through `wait`."""
+    def submit(self, worker: int, *work: Advance | Probe) -> None:
+        """Hand an idle worker a probe, or a trial, or several to train in step; `wait` gives an answer for each."""
         ...
 
     def wait(self, timeout: float) -> list[Event]:
@@ -68,13 +68,13 @@ class LocalPool:
 
         self.size = 1
         self._worker = Worker(data, resources.cpus_per_worker, "cpu" if resources.gpus_per_worker == 0 else "auto")
-        self._work: Advance | None = None
+        self._work: tuple[Advance | Probe, ...] | None = None
 
     def idle(self) -> list[int]:
         """Always the one worker: it trains inside `wait`."""
         return [0] if self._work is None else []
 
-    def submit(self, worker: int, work: Advance) -> None:
+    def submit(self, worker: int, *work: Advance | Probe) -> None:
         """Keep the work until `wait`."""
         self._work = work
 
@@ -84,7 +84,7 @@ class LocalPool:
             time.sleep(timeout)
             return []
         work, self._work = self._work, None
-        return [Event(0, self._worker.advance(work))]
+        return [Event(0, answer) for answer in self._worker.do(work)]
 
     def kill(self, worker: int) -> None:
         """Forget the work in hand."""
@@ -105,8 +105,8 @@ class _Actor:
     def ready(self) -> str:
         return self._worker.ready()
 
-    def advance(self, work: Advance) -> Advanced:
-        return self._worker.advance(work)
+    def do(self, work: tuple[Advance | Probe, ...]) -> tuple[Advanced | Probed, ...]:
+        return self._worker.do(work)
 
 
 @dataclass
@@ -140,10 +140,10 @@ class RayPool:
         """Workers that are up and have nothing to do."""
         return [index for index, slot in enumerate(self._slots) if slot.starting is None and slot.busy is None]
 
-    def submit(self, worker: int, work: Advance) -> None:
+    def submit(self, worker: int, *work: Advance | Probe) -> None:
         """Call the actor; returns at once."""
         slot = self._slots[worker]
-        slot.busy = slot.actor.advance.remote(work)
+        slot.busy = slot.actor.do.remote(work)
 
     def wait(self, timeout: float) -> list[Event]:
         """Collect answers and deaths; starts a fresh actor for each dead one."""
@@ -188,8 +188,8 @@ class RayPool:
             return
         self._failures = 0
         slot.starting = slot.busy = None
-        if isinstance(answer, Advanced):
-            yield Event(worker, answer)
+        if not starting:
+            yield from (Event(worker, each) for each in answer)
 
     def _count_failure(self, starting: bool, error: Exception) -> None:
         self._failures += starting

@@ -126,6 +126,8 @@ class ResourcesConfig(Config):
     """Threads per worker."""
     gpus_per_worker: Literal["auto"] | Annotated[float, Field(ge=0.0, le=16.0)] = "auto"
     """`auto`: one each where the cluster has GPUs, else none."""
+    pack: Literal["auto", "off"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
+    """Trials of one shape that a worker trains in step at the most. `auto`: as many as a probe finds to pay."""
 
 
 class KeepConfig(Config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
@@ -49,8 +50,19 @@ Kernel = Literal["torch", "compiled", "stacked", "triton"]
 
 
 class ProgramConfig(Config):
-    """How a trial is computed. No hyperparameter, but programs round differently: a trial keeps the one it began with."""
+    """How a trial is computed: no hyperparameter, but programs round differently, so a trial keeps the one it has."""
 
     kernel: Kernel = "torch"
     packed: bool = False
     """Trained in step with others of its shape; its figures do not depend on which, or how many."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a probe found for trials of a shape."""
+
+    program: ProgramConfig
+    pack: int
+    """Trials in step at the most."""
+    seconds: dict[str, float]
+    """Of one trial's optimiser step, by program; empty where there was nothing to choose."""

@@ -23,8 +23,10 @@ def dropout(x: Tensor, rate: Tensor, key: Tensor, place: int, shape: Sequence[in
     `x` has more repeats one mask along those dimensions.
     """
     shape = x.shape if shape is None else shape
-    unit_N = torch.arange(math.prod(shape), dtype=torch.int32, device=x.device)
-    drawn = scramble(unit_N * _GOLDEN + scramble(key + place)).view(shape)
+    row_B, unit_N = (torch.arange(size, dtype=torch.int32, device=x.device) * _GOLDEN
+                     for size in (shape[0], math.prod(shape[1:])))
+    row_B = scramble(row_B + scramble(key + place))  # rows first: their masks do not depend on how far they are padded
+    drawn = scramble(row_B.unsqueeze(1) + unit_N).view(shape)
     kept = drawn >= (rate * 2.0 ** 31).to(torch.int32)
     return x * (kept * (1 / (1 - rate))).to(x.dtype)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.tasks import ClassificationConfig
 from seqsweep.data.batch import Prepared
+from seqsweep.models.linear import Linear
 from seqsweep.models.recurrent import Recurrent
 from seqsweep.tasks.batch import Batch
 from seqsweep.tasks.classification_metrics import classification_metrics, classification_sums
@@ -25,7 +26,7 @@ class Classifier(Learner):
         self.register_buffer("weight_C", class_weights(task, data), persistent=False)
         self.encoder = Recurrent(model, len(data.info.features))
         joined = self.encoder.output_size + len(data.info.static_features)
-        self.head = nn.Linear(joined, len(data.info.classes))
+        self.head = Linear(joined, len(data.info.classes))
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits `(B, C)`."""

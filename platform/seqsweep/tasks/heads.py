@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seqsweep.models.linear import Linear
+
 
 class DirectHead(nn.Module):
     """One linear map from the state, the known-ahead features of all steps and the statics to all steps at once."""
@@ -15,7 +17,7 @@ class DirectHead(nn.Module):
         super().__init__()
         self.quantiles = quantiles
         self.shape = (horizon, targets, max(1, len(quantiles)))
-        self.linear = nn.Linear(state + horizon * known + static, horizon * targets * max(1, len(quantiles)))
+        self.linear = Linear(state + horizon * known + static, horizon * targets * max(1, len(quantiles)))
 
     def start_at_zero(self) -> None:
         """Let the first forecast be nothing but what the head is added to."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from seqsweep.data.batch import Ints
+from seqsweep.models.linear import Linear
 from seqsweep.tasks.batch import Batch
 from seqsweep.training.fold import Fold
 
@@ -83,6 +84,9 @@ class Together:
     def __init__(self, folds: Sequence[Fold]) -> None:
         self.folds = list(folds)
         self._template, self._mixed = _Objective(self.folds[0].learner), self.folds[0].mixed
+        for module in self._template.modules():
+            if isinstance(module, Linear):
+                module.aligned = self.folds[0].device.type == "cpu"
         self._weights: dict[str, Tensor] = {}
         self._gradients: list[Tensor] = []
         self._rates: dict[str, Tensor] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from seqsweep.config.shapes import shape_key
 from seqsweep.config.sweep import FitConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.errors import Conflict, NotFound, Problem
@@ -19,9 +19,6 @@ from seqsweep.training.engine import Alone, Engine, Together, train, validate
 from seqsweep.training.fold import Fold
 from seqsweep.training.optim import Plateau
 from seqsweep.training.state import pack, scoped, unpack, within
-
-_OWN_OF_MODEL = {"dropout", "variational_dropout", "init", "forget_bias"}
-_OWN_OF_TRAINING = {"epochs", "learning_rate", "weight_decay", "momentum", "clip_norm", "schedule", "warmup_epochs"}
 
 
 class Fit:
@@ -151,7 +148,7 @@ class Pack:
         together = self.fits[0].config.program.packed
         if len(fits) > 1 and not (together and len({shape_key(fit.config) for fit in fits}) == 1):
             raise Conflict(Problem("", f"{len(fits)} trials of different shapes or programs cannot be trained in step"))
-        self._engines: list[Engine] = [
+        self.engines: list[Engine] = [
             Together([fit.folds[number] for fit in self.fits]) if together else Alone(self.fits[0].folds[number])
             for number in range(len(self.fits[0].folds))]
 
@@ -161,20 +158,12 @@ class Pack:
         for fit in self.fits:
             fit.begin()
         figures: list[list[dict[str, float]]] = [[] for _ in self.fits]
-        for engine in self._engines:
+        for engine in self.engines:
             trained = train(engine, [fit.epoch for fit in self.fits], [fit.plateau.factor for fit in self.fits])
             for each, of_training, of_validation in zip(figures, trained, validate(engine), strict=True):
                 each.append(of_training | of_validation)
         seconds = (time.perf_counter() - begun) / len(self.fits)
         return [fit.finish(each, seconds) for fit, each in zip(self.fits, figures, strict=True)]
-
-
-def shape_key(config: FitConfig) -> str:
-    """Return what trials must have in common to be trained in step: all but seeds, rates and lengths of training."""
-    fields = config.model_dump(mode="json", exclude={"seed": True, "early_stopping": True, "model": _OWN_OF_MODEL,
-                                                     "training": _OWN_OF_TRAINING})
-    fields["dropped"] = [config.model.dropout > 0, config.model.variational_dropout > 0]
-    return json.dumps(fields, sort_keys=True)
 
 
 def _whole(device: str) -> torch.device:

@@ -6,23 +6,24 @@ from their last checkpoint under the same number, and exactly `max_trials` exist
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from seqsweep.cluster.messages import Advance, Advanced, Failure, Lost
+from seqsweep.cluster.messages import Advance, Advanced, Failure, Lost, Probe, Probed
 from seqsweep.cluster.pool import Pool
-from seqsweep.config.sweep import FitConfig, Sweep, fit_config, goal_sign
-from seqsweep.errors import SearchFailed, SeqsweepError
+from seqsweep.config.shapes import shape_key
+from seqsweep.config.sweep import Sweep, fit_config, goal_sign
+from seqsweep.config.training import Choice
+from seqsweep.errors import SearchFailed
 from seqsweep.ledger import Ledger
 from seqsweep.records import (
     BREAKDOWNS,
     Outcome,
     Reason,
-    Report,
     Trial,
     TrialRecord,
     TrialState,
@@ -32,11 +33,12 @@ from seqsweep.search.brain import Brain
 from seqsweep.search.pruning import Pruner
 from seqsweep.store.lease import Lease
 from seqsweep.store.records import Store
+from seqsweep.sweep.clock import Clock
+from seqsweep.sweep.hand import Hand
+from seqsweep.sweep.programs import Programs
 
 CHECKPOINT_EVERY = 30.0
 """Seconds of training that a crash can cost, at most."""
-_RENEW_EVERY = 10.0
-_LOOK_EVERY = 1.0
 _GRACE = 20.0
 """Seconds a tidy stop waits for the epochs in hand."""
 
@@ -61,36 +63,6 @@ class Progress:
     """What the user should know: a lost worker, an end of budget."""
 
 
-@dataclass
-class _Hand:
-    """A trial in hand: its curve so far, and what it would go on from."""
-
-    trial: Trial
-    config: FitConfig
-    attempts: int = 0
-    """Breakdowns so far."""
-    dispatch: int = 0
-    worker: int = -1
-    worker_name: str = ""
-    reports: list[Report] = field(default_factory=list)
-    checkpoint: bytes | None = None
-    checkpoint_epoch: int = 0
-    """Reports up to here are stored."""
-    checkpoint_at: float = field(default_factory=time.monotonic)
-    best: bytes | None = None
-    to_epoch: int = 0
-    num_weights: int = 0
-
-    @property
-    def epoch(self) -> int:
-        """Epochs trained."""
-        return len(self.reports)
-
-    def rewind(self) -> None:
-        """Forget what came after the checkpoint."""
-        del self.reports[self.checkpoint_epoch:]
-
-
 class Search:
     """One run of the controller over one sweep: from what the store holds to `max_trials`, a stop, or an error.
 
@@ -108,10 +80,11 @@ class Search:
         self._sign = goal_sign(sweep)
         self._brain, self._pruner = Brain(sweep), Pruner(sweep)
         self._note = ""
-        self._next: Trial | None = None
+        self._programs = Programs(sweep, store, lease)
+        self._ahead: deque[Trial] = deque()
         self._exhausted = self._dispatched = False
-        self._hands: dict[int, _Hand] = {}
-        self._waiting: list[_Hand] = []
+        self._hands: dict[int, Hand] = {}
+        self._waiting: list[Hand] = []
         self._counts = dict.fromkeys(TrialState, 0)
         self._breakdowns = 0
         self._best: tuple[float, int] | None = None
@@ -130,7 +103,7 @@ class Search:
                 self._pruner.close(record.number)
                 self._count(record.trial, record.outcome)
 
-    def _pick_up(self, record: TrialRecord) -> _Hand:
+    def _pick_up(self, record: TrialRecord) -> Hand:
         """A trial that an earlier controller left running goes on from its last checkpoint."""
         hand = self._new_hand(record.trial)
         hand.attempts, hand.reports = record.attempts, list(record.reports)
@@ -139,19 +112,19 @@ class Search:
         hand.rewind()
         return hand
 
-    def _new_hand(self, trial: Trial) -> _Hand:
-        return _Hand(trial, fit_config(self._sweep, trial.params, trial.seed))
+    def _new_hand(self, trial: Trial) -> Hand:
+        return Hand(trial, fit_config(self._sweep, trial.params, trial.seed))
 
     def run(self) -> bool:
         """Search until the budget is spent: True then, False where a stop was asked for.
 
         Raises SearchFailed on too many breakdowns or an error in user code, Conflict when the lease was lost.
         """
-        with _Clock(self._store, self._lease, self._stop, self._ledger) as self._clock, self._ledger("idle"):
+        with Clock(self._store, self._lease, self._stop, self._ledger) as self._clock, self._ledger("idle"):
             while not self._stop.is_set():
                 self._dispatch()
-                if self._hands and self._next is None:
-                    self._next = self._ask()  # while the workers train
+                if self._hands and not self._ahead:
+                    self._ask_ahead()  # while the workers train
                 elif not self._hands and self._finished():
                     return True
                 self._gather(0.5)
@@ -159,8 +132,8 @@ class Search:
         return False
 
     def _finished(self) -> bool:
-        self._next = self._next or self._ask()
-        return not self._waiting and (self._next is None or self._time_up())
+        self._ask_ahead()
+        return not self._waiting and (not self._ahead or self._time_up())
 
     def _time_up(self) -> bool:
         limit = self._sweep.budget.max_time
@@ -168,11 +141,17 @@ class Search:
 
     # -- ask and dispatch
 
-    def _ask(self) -> Trial | None:
+    def _ask_ahead(self) -> None:
+        if not self._ahead and (trial := self._ask()):
+            self._ahead.append(trial)
+
+    def _ask(self, like: Trial | None = None) -> Trial | None:
         if self._exhausted or self._asked >= self._sweep.budget.max_trials or self._time_up():
             return None
         with self._ledger("ask"):
-            trial = self._brain.ask(self._asked)
+            trial = self._brain.ask(self._asked) if like is None else self._brain.ask(self._asked, like)
+        if trial is None and like is not None:
+            return None
         if trial is None:
             self._exhausted = True
             self._note = "every combination of the search space has been tried"
@@ -185,31 +164,77 @@ class Search:
             hand = self._waiting.pop(0) if self._waiting else self._begin()
             if hand is None:
                 return
-            hand.dispatch += 1
-            hand.worker = worker
-            self._hands[hand.trial.number] = hand
             self._dispatched = True
-            self._send(hand, fresh=True)
+            self._give(hand, worker)
+            self._send(worker)
 
-    def _begin(self) -> _Hand | None:
-        self._next = self._next or self._ask()
-        if self._next is None or self._time_up():
+    def _begin(self) -> Hand | None:
+        self._ask_ahead()
+        if not self._ahead or self._time_up():
             return None
-        trial, self._next = self._next, None
+        return self._start(self._ahead.popleft())
+
+    def _start(self, trial: Trial) -> Hand:
         with self._ledger("record"):
             self._store.start_trial(self._lease, trial)
         self._counts[TrialState.RUNNING] += 1
         return self._new_hand(trial)
 
-    def _send(self, hand: _Hand, *, fresh: bool = False, leaving: bool = False) -> None:
-        if fresh:
-            hand.rewind()
+    def _give(self, hand: Hand, worker: int) -> None:
+        hand.dispatch += 1
+        hand.worker, hand.fresh, hand.leaving = worker, True, False
+        hand.rewind()
+        self._hands[hand.trial.number] = hand
+
+    def _crew(self, worker: int) -> list[Hand]:
+        return [hand for hand in self._hands.values() if hand.worker == worker]
+
+    def _send(self, worker: int) -> None:
+        """Let a worker go on with the trials it has, and with others of their shape where that is its program."""
+        leader = self._crew(worker)[0]
+        choice = self._programs.find(leader.config)
+        if choice is None:
+            self._pool.submit(worker, Probe(leader.trial.number, leader.dispatch, leader.config, self._programs.pack))
+            return
+        self._settle(leader, choice)
+        while len(self._crew(worker)) < leader.pack and (hand := self._follower(leader)):
+            self._give(hand, worker)
+        self._pool.submit(worker, *map(self._order, self._crew(worker)))
+
+    def _settle(self, hand: Hand, choice: Choice) -> None:
+        if not hand.pack:
+            hand.config, hand.pack = hand.config.model_copy(update={"program": choice.program}), choice.pack
+
+    def _follower(self, leader: Hand) -> Hand | None:
+        """A trial to train in step with the leader: one that waits, or a new one of its shape."""
+        shape = shape_key(leader.config)
+        for hand in self._waiting:
+            if choice := self._programs.find(hand.config):
+                self._settle(hand, choice)
+            if shape_key(hand.config) == shape:
+                self._waiting.remove(hand)
+                return hand
+        if self._stop.is_set() or not self._programs.may_follow(leader.config):
+            return None
+        trial = self._ask(like=leader.trial)
+        if trial is None:
+            return None
+        config = fit_config(self._sweep, trial.params, trial.seed).model_copy(update={"program": leader.config.program})
+        if shape_key(config) != shape:  # a dropout of exactly 0 is another shape
+            self._ahead.append(trial)
+            return None
+        self._programs.followed(config)
+        hand = self._start(trial)
+        hand.config, hand.pack = config, leader.pack
+        return hand
+
+    def _order(self, hand: Hand) -> Advance:
         with self._ledger("prune"):
             hand.to_epoch = self._pruner.next_step(hand.trial.number, hand.epoch, hand.config.training.epochs)
         due = time.monotonic() - hand.checkpoint_at >= CHECKPOINT_EVERY
-        self._pool.submit(hand.worker, Advance(
-            hand.trial.number, hand.dispatch, hand.config, hand.epoch, hand.epoch if leaving else hand.to_epoch,
-            checkpoint=hand.checkpoint if fresh else None, want_checkpoint=due or leaving))
+        return Advance(
+            hand.trial.number, hand.dispatch, hand.config, hand.epoch, hand.epoch if hand.leaving else hand.to_epoch,
+            checkpoint=hand.checkpoint if hand.fresh else None, want_checkpoint=due or hand.leaving)
 
     # -- gather and decide
 
@@ -217,40 +242,47 @@ class Search:
         with self._ledger("train" if self._hands else "idle" if self._dispatched else "start"):
             events = self._pool.wait(timeout)
         for event in events:
-            hand = next((hand for hand in self._hands.values() if hand.worker == event.worker), None)
-            if hand is None:
-                continue
             if isinstance(event.answer, Lost):
-                self._lost(hand, event.answer)
-            elif (event.answer.trial, event.answer.attempt) == (hand.trial.number, hand.dispatch):
+                self._lost(event.worker, event.answer)
+                continue
+            hand = self._hands.get(event.answer.trial)
+            if hand is None or (hand.worker, hand.dispatch) != (event.worker, event.answer.attempt):
+                continue
+            if event.answer.failure is not None:
+                self._failed(hand, event.answer.failure)
+            elif isinstance(event.answer, Probed):
+                assert event.answer.choice is not None  # noqa: S101 - or else there is a failure
+                self._programs.keep(hand.config, event.answer.choice)
+            else:
                 self._take(hand, event.answer)
+        for worker in {event.worker for event in events}:
+            if self._crew(worker):
+                self._send(worker)
         self._observe(self.progress())
 
-    def _take(self, hand: _Hand, answer: Advanced) -> None:
-        if answer.failure is not None:
-            self._failed(hand, answer.failure)
-        elif answer.need_checkpoint:
-            self._send(hand, fresh=True)
-        else:
-            self._learn(hand, answer)
-            leaves = self._stop.is_set() or (self._time_up() and hand.epoch > 0)
-            if reason := self._ends(hand, answer):
-                self._close(hand, reason)
-            elif not leaves or answer.last is None:
-                self._send(hand, leaving=leaves)
-            elif self._stop.is_set():
+    def _take(self, hand: Hand, answer: Advanced) -> None:
+        hand.fresh = answer.need_checkpoint
+        if answer.need_checkpoint:
+            hand.rewind()
+            return
+        self._learn(hand, answer)
+        hand.leaving = self._stop.is_set() or (self._time_up() and hand.epoch > 0)
+        if reason := self._ends(hand, answer):
+            self._close(hand, reason)
+        elif hand.leaving and answer.last is not None:
+            if self._stop.is_set():
                 del self._hands[hand.trial.number]
             else:
                 self._close(hand, Reason.TIME_UP)
 
-    def _ends(self, hand: _Hand, answer: Advanced) -> Reason | None:
+    def _ends(self, hand: Hand, answer: Advanced) -> Reason | None:
         if answer.done is not None:
             return answer.done
         with self._ledger("prune"):
             prune = hand.epoch >= hand.to_epoch and self._pruner.should_prune(hand.trial.number, hand.epoch)
         return Reason.PRUNED if prune else None
 
-    def _learn(self, hand: _Hand, answer: Advanced) -> None:
+    def _learn(self, hand: Hand, answer: Advanced) -> None:
         hand.num_weights, hand.worker_name = answer.num_weights, answer.worker
         hand.reports += answer.reports
         hand.best = answer.best or hand.best
@@ -264,7 +296,7 @@ class Search:
 
     # -- close
 
-    def _close(self, hand: _Hand, reason: Reason, message: str = "") -> None:
+    def _close(self, hand: Hand, reason: Reason, message: str = "") -> None:
         found = best_epoch(hand.reports, self._metric, self._sign)
         outcome = Outcome(_STATES.get(reason, TrialState.FAILED), reason, value=found[1] if found else None,
                           best_epoch=found[0] if found else None, message=message)
@@ -272,7 +304,7 @@ class Search:
         with self._ledger("record"):
             self._store.close_trial(
                 self._lease, number, outcome, hand.reports[hand.checkpoint_epoch:], best=hand.best,
-                keep=self._sweep.keep.checkpoints, sign=self._sign, extra={"num_weights": hand.num_weights},
+                keep=self._sweep.keep.checkpoints, sign=self._sign, extra=self._measured(hand),
                 attempts=hand.attempts, worker=hand.worker_name)
         with self._ledger("ask"):
             self._brain.tell(number, outcome, hand.reports)
@@ -285,24 +317,29 @@ class Search:
             raise SearchFailed(f"{self._breakdowns} trials broke down (budget.max_failed_trials is "
                                f"{self._sweep.budget.max_failed_trials}); the last one, trial {number}: {message}")
 
+    def _measured(self, hand: Hand) -> dict[str, str | float]:
+        program = hand.config.program
+        return {"num_weights": hand.num_weights, "kernel": f"{program.kernel}{', packed' * program.packed}"}
+
     def _count(self, trial: Trial, outcome: Outcome) -> None:
         self._breakdowns += outcome.reason in BREAKDOWNS
         if outcome.state is not TrialState.FAILED and outcome.value is not None:
             self._best = min(self._best or (math.inf, 0), (self._sign * outcome.value, trial.number))
 
-    def _lost(self, hand: _Hand, lost: Lost) -> None:
-        """The one place of retries: the trial goes on elsewhere from its checkpoint."""
-        hand.attempts += 1
-        del self._hands[hand.trial.number]
-        if hand.attempts > self._sweep.retries:
-            self._close(hand, Reason.WORKER_LOST, f"lost {hand.attempts} times; the last time: {lost.message}")
-            return
-        self._store.save_progress(self._lease, hand.trial.number, (), last=None, best=None, epoch=hand.checkpoint_epoch,
-                                  attempts=hand.attempts)
-        self._note = f"trial {hand.trial.number} lost its worker and goes on from epoch {hand.checkpoint_epoch}"
-        self._waiting.insert(0, hand)
+    def _lost(self, worker: int, lost: Lost) -> None:
+        """The one place of retries: the worker's trials go on elsewhere from their checkpoints."""
+        for hand in reversed(self._crew(worker)):
+            hand.attempts += 1
+            del self._hands[hand.trial.number]
+            if hand.attempts > self._sweep.retries:
+                self._close(hand, Reason.WORKER_LOST, f"lost {hand.attempts} times; the last time: {lost.message}")
+                continue
+            self._store.save_progress(self._lease, hand.trial.number, (), last=None, best=None,
+                                      epoch=hand.checkpoint_epoch, attempts=hand.attempts)
+            self._note = f"trial {hand.trial.number} lost its worker and goes on from epoch {hand.checkpoint_epoch}"
+            self._waiting.insert(0, hand)
 
-    def _failed(self, hand: _Hand, failure: Failure) -> None:
+    def _failed(self, hand: Hand, failure: Failure) -> None:
         if failure.reason not in BREAKDOWNS:
             raise SearchFailed(f"trial {hand.trial.number} on {hand.worker_name or 'its worker'} raised an error; the "
                                f"sweep stops, and `seqsweep resume {self._sweep.name}` goes on once it is mended:\n"
@@ -327,42 +364,3 @@ class Search:
         return Progress(dict(self._counts), budget.max_trials, active, left,
                         best=None if self._best is None else (self._best[1], self._sign * self._best[0]),
                         running={number: hand.epoch for number, hand in sorted(self._hands.items())}, note=self._note)
-
-
-class _Clock:
-    """Keeps the lease alive from a thread of its own, counts active time, and hears a stop asked for elsewhere."""
-
-    def __init__(self, store: Store, lease: Lease, stop: threading.Event, ledger: Ledger) -> None:
-        self._store, self._lease, self._stop, self._ledger = store, lease, stop, ledger
-        self._before = store.sweep(lease.sweep.name).active_seconds
-        self._began = time.monotonic()
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="seqsweep-lease", daemon=True)
-
-    @property
-    def active_seconds(self) -> float:
-        """Search time, summed over resumes."""
-        return self._before + time.monotonic() - self._began
-
-    def _beat(self) -> None:
-        renewed = stored = time.monotonic()
-        while not self._end.wait(_LOOK_EVERY):
-            with contextlib.suppress(SeqsweepError):  # a lost lease is told by the next write
-                if self._store.stop_requested(self._lease.sweep.name):
-                    self._stop.set()
-                if time.monotonic() - renewed >= _RENEW_EVERY:
-                    self._lease.renew()
-                    now = time.monotonic()
-                    self._store.update_sweep(self._lease, add_active=now - stored, facts=self._ledger.facts())
-                    renewed = stored = now
-        self._stored = stored
-
-    def __enter__(self) -> _Clock:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._end.set()
-        self._thread.join()
-        with contextlib.suppress(SeqsweepError):
-            self._store.update_sweep(self._lease, add_active=time.monotonic() - self._stored)

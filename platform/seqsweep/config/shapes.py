@@ -1,0 +1,30 @@
+"""What trials have in common: shapes that are trained in step, and those that share a measured program."""
+
+from __future__ import annotations
+
+from seqsweep.config.sweep import FitConfig
+
+OWN_OF_MODEL = frozenset({"dropout", "variational_dropout", "init", "forget_bias"})
+OWN_OF_TRAINING = frozenset({"epochs", "learning_rate", "weight_decay", "momentum", "clip_norm", "schedule",
+                             "warmup_epochs"})
+"""Parameters that trials trained in step may differ in: rates, starts and lengths; all others make the shape."""
+
+
+def shape_key(config: FitConfig) -> str:
+    """Return what trials must have in common to be trained in step: all but seeds, rates and lengths of training."""
+    dropped = [config.model.dropout > 0, config.model.variational_dropout > 0]
+    shape = config.model_dump_json(exclude={
+        "seed": True, "early_stopping": True, "model": set(OWN_OF_MODEL), "training": set(OWN_OF_TRAINING)})
+    return f"{shape} {dropped}"
+
+
+def bucket(config: FitConfig) -> str:
+    """Return the name of the shapes that share a measured program: sizes to the next power of two."""
+    model, training = config.model, config.training
+    sizes = {"H": model.hidden_size, "B": training.batch_size, "T": getattr(config.task, "context", 0)}
+    cell = f"{model.cell} {model.nonlinearity}" if model.cell == "elman" else model.cell
+    return " ".join((cell, *(f"{name}{_ceil(size)}" for name, size in sizes.items()), training.precision))
+
+
+def _ceil(size: int) -> int:
+    return 1 << (size - 1).bit_length() if size else 0
