@@ -225,7 +225,9 @@ def test_progress_tells_counts_best_and_time_left(store: Store) -> None:
     best = min((r.outcome.value, r.number) for r in store.trials("toy") if r.outcome and r.outcome.value is not None)
     assert last.best == (best[1], best[0])
     assert last.seconds_left == 0
-    assert [progress.trials[TrialState.COMPLETE] for progress in seen] == sorted(range(1, 7))
+    counts = [progress.trials[TrialState.COMPLETE] for progress in seen]
+    assert counts == sorted(counts)
+    assert {*range(1, 7)} <= {*counts}
 
 
 def test_a_second_controller_is_refused(store: Store) -> None:
