@@ -114,9 +114,9 @@ def weigh_all(dw_h: Array, dw_x: Array, states: Array, inputs: Array, slopes: Ar
               count: int, H: int, X: int, zeros: Array, sums: Array) -> None:
     """Add a chunk of time to the gradients of the recurrent weights, and to those of the input's and the biases."""
     L = width(sums)
-    tile = panels * ROWS * L
+    tile, S = panels * ROWS * L, max(L, ROWS)
     for m in range(0, H, ROWS):
-        weigh(dw_h[m // ROWS * tile:], states, m // L * N * L + m % L, 1, L, slopes, first * N * L, N, count, panels,
+        weigh(dw_h[m // ROWS * tile:], states, m // S * N * S + m % S, 1, S, slopes, first * N * L, N, count, panels,
               zeros, sums)
     for m in range(0, X, ROWS):
         weigh(dw_x[m // ROWS * tile:], inputs, m, 1, X, slopes, 0, N, count, panels, zeros, sums)
@@ -324,13 +324,14 @@ def keep_step(now: Array, columns: int, P: int, held: int, N: int, slopes: Array
               states: Array, x: Array, x_at: int, T: int, F: int, X: int, inputs: Array) -> None:
     """Lay one step of ROWS sequences where `weigh` reads it: gradients, states before, and inputs with a one."""
     L = width(out)
-    one = ones(out)
+    S, one = max(L, ROWS), ones(out)
     for i in range(ROWS):
         n = held + i
         for column in range(columns * P):
             store(slopes, (column * N + n) * L, load(now, (i * columns * P + column) * L))
         for p in range(P):
-            store(states, (p * N + n) * L, one - one if first else load(out, out_at + ((i * T - 1) * P + p) * L))
+            to = (p * L // S * N + n) * S + p * L % S
+            store(states, to, one - one if first else load(out, out_at + ((i * T - 1) * P + p) * L))
         for f in range(F):
             inputs[n * X + f] = x[x_at + i * T * F + f]
         inputs[n * X + F] = 1
@@ -350,9 +351,10 @@ def backward(x: Array, w_ih: Array, w_hh: Array, out: Array, kept: Array, d_out:
     N = steps * ROWS
     w_x, w_h = scratch(FP * L * gates * HP, x), scratch(HP * gates * HP, x)
     now, d_state, d_cell = scratch(ROWS * columns * HP, x), scratch(ROWS * HP, x), scratch(ROWS * HP, x)
-    slopes, states, inputs = scratch(N * columns * HP, x), scratch(N * HP, x), scratch(N * X, x)
+    HR = (HP + ROWS - 1) // ROWS * ROWS
+    slopes, states, inputs = scratch(N * columns * HP, x), scratch(N * HR, x), scratch(N * X, x)
     zeros, sums = scratch(L, x), scratch(max(gates * P, FP) * ROWS * L, x)
-    dw_h, dw_x, db = scratch(HP * gates * HP, x), scratch(X * gates * HP, x), scratch(HP, x)
+    dw_h, dw_x, db = scratch(HR * gates * HP, x), scratch(X * gates * HP, x), scratch(HP, x)
     for k in range(K):
         pack_back(w_hh, k * gates * H * H, gates, 0, H, H, w_h)
         if dx_too:
