@@ -49,9 +49,13 @@ bench: $(VENV)/rivals  ## seqsweep and its rivals on the same work, hours on a q
 	$(BIN)/python benchmarks/scale.py --write benchmarks/results/scale.md
 	$(BIN)/python benchmarks/summary.py
 
-gpu:  ## GPU tests and benchmark; $(PYTHON) needs only torch, numpy, pydantic, triton and pytest
-	PYTHONPATH=platform $(PYTHON) -m pytest -c /dev/null --rootdir=. --confcutdir=tests/training -q \
-		-W ignore::pytest.PytestUnknownMarkWarning tests/training/test_cuda.py
+GPU_TESTS := tests/training/test_cuda.py tests/training/test_triton_pack.py tests/training/test_gpu_pack.py \
+	tests/models/test_triton_cells.py tests/models/test_triton_compile.py
+gpu:  ## GPU tests and benchmarks; $(PYTHON) needs only torch, numpy, pydantic, triton and pytest
+	PYTHONPATH=platform $(PYTHON) -m pytest -c /dev/null --rootdir=. --confcutdir=tests/training -q -m "not slow" \
+		-W ignore::pytest.PytestUnknownMarkWarning $(GPU_TESTS)
+	PYTHONPATH=platform $(PYTHON) benchmarks/gpu_pack.py benchmarks/results/gpu_pack.md
+	PYTHONPATH=platform $(PYTHON) benchmarks/gpu_pack.py benchmarks/results/gpu_pack_mixed.md --precision mixed
 	PYTHONPATH=platform $(PYTHON) benchmarks/gpu.py benchmarks/results/gpu.md
 
 clean:  ## remove what the demo wrote

@@ -27,6 +27,8 @@ DEVICE = "cuda" if ON_GPU else "cpu"
 KINDS: tuple[CellKind, ...] = ("lstm", "gru", "elman_tanh", "elman_relu")
 SHAPES = [(1, 1, 1, 1, 1), (2, 17, 5, 3, 7), (3, 3, 2, 4, 16), (5, 2, 4, 5, 33)]
 """K trials, B rows, T steps, F features, H units."""
+if ON_GPU:
+    SHAPES += [(4, 33, 40, 5, hidden) for hidden in (16, 32, 50, 64, 96, 128, 200, 256)] + [(80, 64, 9, 3, 32)]
 
 
 def stack(kind: CellKind, trials: int, features: int, hidden: int, seed: int = 0) -> list[nn.RNNBase]:
@@ -73,6 +75,14 @@ def close(mine: Tensor, reference: Tensor, tolerance: float) -> None:
     assert (mine.float() - reference.float()).abs().max().item() <= tolerance * scale
 
 
+def same(mine: Tensor, reference: Tensor) -> None:
+    """Equal to the bit, where torch's products around the recurrence are: cuBLAS chooses by the height of a stack."""
+    if ON_GPU:
+        close(mine, reference, 1e-6)
+    else:
+        assert torch.equal(mine, reference)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_agrees_with_torch(kind: CellKind, shape: tuple[int, int, int, int, int]) -> None:
@@ -85,6 +95,19 @@ def test_agrees_with_torch(kind: CellKind, shape: tuple[int, int, int, int, int]
     close(out, reference, 1e-5)
     for grad, wanted in zip(grads, expected, strict=True):
         close(grad, wanted, 1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS[:3])
+def test_float32_is_as_exact_as_torchs(kind: CellKind) -> None:
+    steps, hidden = (100, 64) if ON_GPU else (12, 20)
+    layers = stack(kind, 1, 4, hidden)
+    x, weigh = torch.randn(1, 5, steps, 4, device=DEVICE), torch.randn(1, 5, steps, hidden, device=DEVICE)
+    out, grads = ours(kind, x, leaves(layers), weigh)
+    plain, plain_grads = theirs(layers, x, weigh)
+    exact, exact_grads = theirs([layer.double() for layer in layers], x.double(), weigh.double())
+    for mine, alike, truth in zip([out, *grads], [plain, *plain_grads], [exact, *exact_grads], strict=True):
+        error, usual = ((each.double() - truth).norm() / truth.norm() for each in (mine, alike))
+        assert error <= max(4 * usual, 1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -104,13 +127,10 @@ def test_a_trial_does_not_depend_on_its_neighbours(kind: CellKind) -> None:
     for k in (0, 3, 4):
         one, (d_x, *d_weights) = ours(kind, x[k:k + 1], [w[k:k + 1].detach().requires_grad_() for w in weights],
                                       weigh[k:k + 1])
-        assert torch.equal(out[k], one[0])
+        same(out[k], one[0])
         assert torch.isfinite(one).all()
         for whole, alone in zip(grads, [d_x, *d_weights], strict=True):
-            if ON_GPU:  # cuBLAS may choose another kernel for a stack of another height
-                close(whole[k], alone[0], 1e-6)
-            else:
-                assert torch.equal(whole[k], alone[0])
+            same(whole[k], alone[0])
     assert not torch.isfinite(out[1]).any()
 
 
@@ -127,7 +147,7 @@ def test_vmap_joins_the_trials(kind: CellKind) -> None:
         return run_stack(kind, shared, a, b, c, d).squeeze(0)
 
     out: Tensor = torch.func.vmap(one)(*weights)
-    assert torch.equal(out, expected)
+    same(out, expected)
     for grad, reference in zip(torch.autograd.grad((out * weigh).sum(), weights), wanted, strict=True):
         close(grad, reference, 1e-6)
 
@@ -200,4 +220,4 @@ def test_tanh_is_accurate_near_zero_and_far(value: float) -> None:
     w_ih, w_hh, b = (torch.full((1, 1, n), v, device=DEVICE) for n, v in ((1, 1.0), (1, 0.0), (1, 0.0)))
     out = run_stack("elman_tanh", x, w_ih, w_hh, b[0], b[0]).flatten()
     torch.testing.assert_close(out, torch.tensor([value, -value], device=DEVICE).double().tanh().float(),
-                               rtol=4e-7, atol=0.0, equal_nan=True)
+                               rtol=1e-6, atol=0.0, equal_nan=True)
