@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from seqsweep.config.sweep import Sweep, goal_sign
 from seqsweep.errors import Conflict, Problem
 from seqsweep.records import Outcome, Reason, Report, Scalar, Trial, TrialRecord, TrialState
+from seqsweep.search.history import History, Known
 from seqsweep.search.space import Params, Space, cells, identity
-from seqsweep.search.study import Known, Proposals
+from seqsweep.search.study import Proposals
 
 _DRAWS = 4
 """How often the sampler may answer with a point that was tried before chance takes over."""
@@ -27,8 +28,9 @@ class _Cell:
 
     def __init__(self, space: Space) -> None:
         self.space = space
-        self.known: dict[int, Known | None] = {}
-        """By trial number; None for a breakdown, which still counts for the cell's share."""
+        self.history = History()
+        self.count = 0
+        """Its trials so far, breakdowns included."""
         self.seen: set[frozenset[tuple[str, Scalar]]] = set()
 
     def unseen(self) -> Iterator[Params]:
@@ -65,7 +67,7 @@ class Brain:
         """
         if number in self._trials:
             raise ValueError(f"trial {number} has been asked for before")
-        for cell in sorted(self._cells.values(), key=lambda cell: len(cell.known)):
+        for cell in sorted(self._cells.values(), key=lambda cell: cell.count):
             params = self._propose(cell, number)
             if params is not None:
                 trial = Trial(number, params, seed=derive(self._seed, "train", number), grid_cell=cell.space.key)
@@ -76,7 +78,7 @@ class Brain:
     def tell(self, number: int, outcome: Outcome, reports: Sequence[Report]) -> None:
         """Say how a trial ended, with the reports of its epochs."""
         trial = self._trials[number]
-        self._cells[trial.grid_cell].known[number] = self._known(trial, outcome, reports)
+        self._cells[trial.grid_cell].history.end(number, self._known(trial, outcome, reports))
 
     def restore(self, records: Iterable[TrialRecord]) -> None:
         """Take up what the store holds, running trials included. Raises Conflict for a trial of another space."""
@@ -92,7 +94,8 @@ class Brain:
     def _start(self, trial: Trial) -> None:
         cell = self._cells[trial.grid_cell]
         self._trials[trial.number] = trial
-        cell.known[trial.number] = Known(trial.params, TrialState.RUNNING)
+        cell.count += 1
+        cell.history.start(Known(trial.number, trial.params, TrialState.RUNNING))
         cell.seen.add(identity(trial.params))
 
     def _known(self, trial: Trial, outcome: Outcome, reports: Sequence[Report]) -> Known | None:
@@ -101,9 +104,9 @@ class Brain:
         if outcome.state is TrialState.FAILED and outcome.reason is not Reason.DIVERGED:
             return None
         if diverged or outcome.value is None:
-            return Known(trial.params, TrialState.PRUNED)
+            return Known(trial.number, trial.params, TrialState.PRUNED)
         whole = outcome.state is TrialState.COMPLETE
-        return Known(trial.params, TrialState.COMPLETE if whole else TrialState.PRUNED,
+        return Known(trial.number, trial.params, TrialState.COMPLETE if whole else TrialState.PRUNED,
                      self._sign * outcome.value, epoch=max((report.epoch for report in reports), default=0))
 
     def _propose(self, cell: _Cell, number: int) -> Params | None:
@@ -113,15 +116,14 @@ class Brain:
         if self._method == "grid":
             return next(cell.unseen())
         seed = derive(self._seed, cell.space.key, number)
-        known = [cell.known[number] for number in sorted(cell.known)]
-        sampler = Proposals(self._method, cell.space, [trial for trial in known if trial], self._startup, seed)
+        sampler = Proposals(self._method, cell.space, cell.history, self._startup, seed)
         found = cell.first_new(sampler, _DRAWS)
         return _by_chance(cell, seed) if found is None else found
 
 
 def _by_chance(cell: _Cell, seed: int) -> Params:
     """A random point, new if there is any: the last few of a finite cell are found by listing them."""
-    chance = Proposals("random", cell.space, (), 0, seed)
+    chance = Proposals("random", cell.space, cell.history, 0, seed)
     found = cell.first_new(chance, _RANDOM_DRAWS)
     if found is not None:
         return found

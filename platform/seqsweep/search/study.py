@@ -3,32 +3,51 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
 
 import optuna
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, create_trial
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from seqsweep.records import Scalar, TrialState
+from seqsweep.search.history import History, Known
 from seqsweep.search.space import Distribution, Params, Space
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-@dataclass(frozen=True)
-class Known:
-    """What the samplers may know of one trial."""
+SHOWN = {"tpe": (125, 125), "gp": (50, 100)}
+"""How many of a cell's ended trials a sampler is shown: the best, and others evenly spread over the search.
 
-    params: Mapping[str, Scalar]
-    state: TrialState
-    """RUNNING, COMPLETE, or PRUNED; a breakdown says nothing about the parameters and is left out."""
-    value: float | None = None
-    """The best epoch's metric, finite and to be minimised; None while running, and for a divergence."""
-    epoch: int = 0
-    """The last epoch trained."""
+So an ask costs the same at 5,000 trials as at 250 (benchmarks/search.py). TPE models the best tenth of what it is
+shown, at most 25, which 250 give; the next best keep the model of the rest sharp near the optimum.
+"""
+
+
+class _Shown(InMemoryStorage):
+    """A study's storage in which trials that are known already stand before its own, without being copied."""
+
+    def __init__(self, known: Sequence[FrozenTrial]) -> None:
+        super().__init__()
+        self._known = known
+        self._next = known[-1].number + 1 if known else 0
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """Number the study's own trials after those that are known."""
+        trial_id = super().create_new_trial(study_id, template_trial)
+        self.get_trial(trial_id).number = self._next
+        self._next += 1
+        return trial_id
+
+    def get_all_trials(self, study_id: int, deepcopy: bool = True,
+                       states: Container[OptunaState] | None = None) -> list[FrozenTrial]:
+        """The known trials and the study's own, ascending by number."""
+        known = [trial for trial in self._known if states is None or trial.state in states]
+        return [*known, *super().get_all_trials(study_id, deepcopy, states)]
 
 
 class Proposals:
@@ -41,14 +60,12 @@ class Proposals:
     their best epoch, a divergence as bad as the worst, and inactive dimensions stand at their first value.
     """
 
-    def __init__(self, method: str, space: Space, known: Iterable[Known], startup: int, seed: int) -> None:
+    def __init__(self, method: str, space: Space, history: History, startup: int, seed: int) -> None:
         self._space = space
         self._flat = method == "gp"
-        self._study = optuna.create_study(sampler=_sampler(method, startup, seed))
-        if method == "gp":
-            self._study.add_trials(_gp_trials(space, tuple(known)))
-        elif method == "tpe":
-            self._study.add_trials(_tpe_trial(space, trial) for trial in known)
+        known = history.chosen(*SHOWN[method]) if method in SHOWN else []
+        frozen = _gp_trials(space, known) if self._flat else _tpe_trials(space, known)
+        self._study = optuna.create_study(storage=_Shown(frozen), sampler=_sampler(method, startup, seed))
 
     def draw(self) -> Params:
         """The next parameter set: axes, fixed and drawn parameters, active ones only."""
@@ -77,12 +94,14 @@ def _suggest(trial: optuna.Trial, name: str, known: Distribution) -> Scalar:
     return trial.suggest_float(name, known.low, known.high, step=known.step, log=known.log)
 
 
-def _tpe_trial(space: Space, known: Known) -> FrozenTrial:
-    drawn = {name: known.params[name] for name in space.distributions if name in known.params}
-    seen = {known.epoch: known.value} if known.state is TrialState.PRUNED and known.value is not None else {}
-    return create_trial(state=OptunaState[known.state.name], params=drawn, intermediate_values=seen,
-                        distributions={name: space.distributions[name] for name in drawn},
-                        value=known.value if known.state is TrialState.COMPLETE else None)
+def _tpe_trials(space: Space, history: Sequence[Known]) -> list[FrozenTrial]:
+    spread = space.distributions
+    trials = []
+    for known in history:
+        seen = {known.epoch: known.value} if known.state is TrialState.PRUNED and known.value is not None else {}
+        trials.append(_frozen(known, {name: known.params[name] for name in spread if name in known.params}, spread,
+                              known.value if known.state is TrialState.COMPLETE else None, seen))
+    return trials
 
 
 def _gp_trials(space: Space, history: Sequence[Known]) -> list[FrozenTrial]:
@@ -92,9 +111,17 @@ def _gp_trials(space: Space, history: Sequence[Known]) -> list[FrozenTrial]:
     for known in history:
         flat = {name: known.params.get(name, first_value(spread)) for name, spread in space.distributions.items()}
         told = None if known.state is TrialState.RUNNING else worst if known.value is None else next(tamed)
-        trials.append(create_trial(state=OptunaState.RUNNING if told is None else OptunaState.COMPLETE, value=told,
-                                   params=flat, distributions=dict(space.distributions)))
+        trials.append(_frozen(replace(known, state=TrialState.RUNNING if told is None else TrialState.COMPLETE), flat,
+                              space.distributions, told, {}))
     return trials
+
+
+def _frozen(known: Known, params: Params, spread: Mapping[str, Distribution], value: float | None,
+            seen: dict[int, float]) -> FrozenTrial:
+    return FrozenTrial(
+        trial_id=known.number, number=known.number, state=OptunaState[known.state.name], params=params,
+        distributions={name: spread[name] for name in params}, value=value, intermediate_values=seen,
+        datetime_start=None, datetime_complete=None, user_attrs={}, system_attrs={})
 
 
 def _tamed(values: list[float]) -> list[float]:
