@@ -1,0 +1,273 @@
+"""What a sweep costs as it grows: 5,000 trials, trials that train for 10 ms, and 16 workers on few cores.
+
+    python benchmarks/scale.py                     # half an hour on 2 cores
+    python benchmarks/scale.py --quick             # 300 trials, 40 trials, 8 workers: three minutes
+    python benchmarks/scale.py --only many short   # some of the three
+    python benchmarks/scale.py --write results/scale.md
+
+many: one sweep through the real controller, store, TPE, asha and MLflow (SQLite). Only the workers are stubs that
+answer at once, without Ray and without training; every 100 trials they wait until MLflow has all of them, so that the
+processor time of a hundred trials is theirs alone. short: `seqsweep submit` with two Ray workers that do train.
+busy: the real controller and Ray actors that sleep in the place of training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psutil
+from workload import Workload
+
+from seqsweep.cluster import pool as pools
+from seqsweep.cluster import worker as workers
+from seqsweep.cluster.messages import Advance, Advanced, Event
+from seqsweep.config.sweep import Sweep
+from seqsweep.records import Reason, Report
+from seqsweep.store.records import Lease, Store
+from seqsweep.sweep import Progress, Search
+
+Row = tuple[str, str, str]
+"""What was measured, the figure, the target."""
+SEQSWEEP = str(Path(sys.executable).with_name("seqsweep"))
+STEP = 100
+"""Trials between two looks at the clock."""
+SHORT = Workload(hidden=16, trials=200, epochs=1, windows=320, context=24, horizon=6, val_windows=4, val_stride=6)
+
+
+def sweep_of(max_trials: int, epochs: int, **keys: Any) -> Sweep:
+    """A sweep of five continuous dimensions and three cells, pruned by asha."""
+    return Sweep.model_validate_json(json.dumps({
+        "name": "scale", "task": {"type": "forecasting", "target": "y", "horizon": 1, "context": 4},
+        "data": {"path": "toy.csv"}, "metric": {"name": "mae", "goal": "minimize"}, "method": "tpe", "seed": 1,
+        "parameters": {"cell": {"values": ["elman", "gru", "lstm"]},
+                       "learning_rate": {"min": 1e-5, "max": 1e-1, "log": True},
+                       "hidden_size": {"min": 8, "max": 512, "log": True}, "dropout": {"min": 0.0, "max": 0.9},
+                       "weight_decay": {"min": 1e-6, "max": 1e-2, "log": True}, "epochs": {"value": epochs}},
+        "early_terminate": {"type": "asha", "min_epochs": 1, "eta": 3}, "budget": {"max_trials": max_trials}} | keys))
+
+
+def answer(work: Advance, name: str, seconds: float = 0.0, **more: float) -> Advanced:
+    """What a worker would say after the epochs asked for; the loss falls towards a value that the parameters decide."""
+    training, model = work.config.training, work.config.model
+    floor = ((math.log10(training.learning_rate) + 3) ** 2 + (model.dropout - 0.3) ** 2
+             + (math.log2(model.hidden_size) - 6) ** 2 / 4)
+    reports = tuple(Report(epoch, {
+        "train_loss": floor, "val_loss": floor, "val_mae": floor + math.exp(-epoch), "grad_norm": 1.0,
+        "learning_rate": training.learning_rate, "seconds": seconds, **more,
+    }) for epoch in range(work.from_epoch + 1, work.to_epoch + 1))
+    done = Reason.FINISHED if work.to_epoch >= training.epochs else None
+    return Advanced(work.trial, work.attempt, work.to_epoch, reports, done, best=bytes(20_000), num_weights=5_000,
+                    worker=name, last=bytes(60_000) if work.want_checkpoint else None)
+
+
+class InstantPool:
+    """Two workers that have always just finished, and that wait for MLflow at every so many trials."""
+
+    size = 2
+
+    def __init__(self) -> None:
+        self._work: dict[int, Advance] = {}
+
+    def idle(self) -> list[int]:
+        """Those without work."""
+        return [worker for worker in range(self.size) if worker not in self._work]
+
+    def submit(self, worker: int, work: Advance) -> None:
+        """Keep it until `wait`."""
+        self._work[worker] = work
+
+    def wait(self, timeout: float) -> list[Event]:
+        """Every piece of work is done."""
+        events = [Event(worker, answer(work, f"stub {worker}")) for worker, work in self._work.items()]
+        self._work.clear()
+        return events
+
+    def kill(self, worker: int) -> None:
+        """Forget its work."""
+        self._work.pop(worker, None)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def run_many(folder: Path, count: int) -> list[Row]:
+    """One sweep of `count` trials in this process."""
+    from mlflow import MlflowClient
+
+    from seqsweep.tracking.projector import Projector
+
+    url, uri = f"sqlite:///{folder}/seqsweep.db", f"sqlite:///{folder}/mlflow.db"
+    sweep = sweep_of(count, epochs=9)
+    process = psutil.Process()
+    marks: list[tuple[int, float, int]] = []
+    with ExitStack() as stack:
+        store = stack.enter_context(Store.open(url))
+        lease = stack.enter_context(enter(store, sweep))
+        projector = Projector(store, sweep.name, uri, every=0.2)
+        projector.start()
+
+        def observe(progress: Progress) -> None:
+            ended = sum(number for state, number in progress.trials.items() if state != "running")
+            if ended // STEP > len(marks):
+                until_projected(projector)
+                used = process.cpu_times()
+                marks.append((ended, used.user + used.system, process.memory_info().rss))
+                print(f"\r{ended} trials, {marks[-1][1]:.0f} CPU s", end="", file=sys.stderr, flush=True)
+
+        Search(sweep, store, lease, InstantPool(), observe).run()
+        if not projector.finish(600.0):
+            raise SystemExit(f"MLflow: {projector.problem}")
+    print(file=sys.stderr)
+    costs = [1e3 * (later[1] - earlier[1]) / (later[0] - earlier[0])
+             for earlier, later in itertools.pairwise(marks)]  # the first hundred also imports MLflow
+    memory = (marks[-1][2] - marks[1][2]) / (marks[-1][0] - marks[1][0]) / 1024
+    client = MlflowClient(uri)
+    found = client.search_runs([str(client.get_experiment_by_name(sweep.name).experiment_id)], max_results=50_000)
+    first, last = statistics.median(costs[:3]), statistics.median(costs[-3:])
+    seconds = leaderboard_seconds(folder, sweep.name)
+    return [("trials in MLflow, of those in the store", f"{len(found) - 1} of {count}", "all"),
+            (f"processor time a trial at {2 * STEP}", f"{first:.1f} ms", ""),
+            (f"processor time a trial at {count}", f"{last:.1f} ms", ""),
+            ("ratio", f"{last / first:.2f}", "at most 1.6"),
+            ("controller memory a trial", f"{memory:.1f} KiB", "at most 20 KiB"),
+            (f"`seqsweep leaderboard` of {count} trials", f"{seconds:.2f} s", "under 2 s")]
+
+
+def until_projected(projector: Any) -> None:
+    """Wait until MLflow holds what the store does now."""
+    began = time.monotonic()
+    while projector.lag > time.monotonic() - began:
+        time.sleep(0.02)
+
+
+def leaderboard_seconds(folder: Path, name: str) -> float:
+    """The verb in a process of its own, imports included; the median of five."""
+    environment = os.environ | {"SEQSWEEP_STORE": f"sqlite:///{folder}/seqsweep.db"}
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        subprocess.run([SEQSWEEP, "leaderboard", name], check=True, env=environment,
+                       stdout=subprocess.DEVNULL)
+        took.append(time.perf_counter() - began)
+    return statistics.median(took)
+
+
+def run_short(folder: Path, count: int) -> list[Row]:
+    """`count` trials of one epoch of about 10 ms through the command line."""
+    work = Workload(**(SHORT.setup | {"trials": count}))
+    work.write_series(folder / "series.csv")
+    (folder / "sweep.yaml").write_text(work.sweep(), encoding="utf-8")
+    environment = os.environ | {"SEQSWEEP_STORE": f"sqlite:///{folder}/seqsweep.db", "OMP_NUM_THREADS": "1",
+                                "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+    subprocess.run([SEQSWEEP, "submit", "sweep.yaml"], check=True, cwd=folder, env=environment,
+                   stdout=subprocess.DEVNULL)
+    with Store.open(f"sqlite:///{folder}/seqsweep.db") as store:
+        records, facts = store.trials("benchmark"), store.sweep("benchmark").facts
+    training = sum(report.metrics["seconds"] for record in records for report in record.reports)
+    search = max(record.ended or 0.0 for record in records) - min(record.started for record in records)
+    rest = float(facts.get("ledger.project", 0.0))
+    beyond = 1e3 * (search + rest - training / work.workers) / count
+    return [("an epoch", f"{1e3 * training / count:.1f} ms", ""),
+            ("search, and what MLflow took after it", f"{search:.2f} s and {rest:.2f} s", ""),
+            (f"wall time beyond training a trial, of {count} on {work.workers} workers", f"{beyond:.1f} ms",
+             "at most 80 ms")]
+
+
+class Sleeper:
+    """A Ray actor in the place of a worker: an epoch is half a second of sleep, give or take."""
+
+    def __init__(self, *_: Any) -> None:
+        self.name = f"sleeper {os.getpid()}"
+
+    def ready(self) -> str:
+        """Its name."""
+        return self.name
+
+    def advance(self, work: Advance) -> Advanced:
+        """Sleep through the epochs asked for; each report tells when they began and ended."""
+        began = time.time()
+        drawn = random.Random(f"{work.trial}/{work.from_epoch}")
+        time.sleep(sum(drawn.uniform(0.25, 0.75) for _ in range(work.from_epoch, work.to_epoch)))
+        return answer(work, self.name, 0.5, began=began, ended=time.time())
+
+
+def run_busy(folder: Path, places: int, count: int) -> list[Row]:
+    """Share of the time in which the workers sleep, from when all are up until the first has no more to do."""
+    from seqsweep.tracking.projector import Projector
+
+    sweep = sweep_of(count, epochs=9, resources={"workers": places})
+    workers.Worker = Sleeper  # type: ignore[assignment,misc]
+    with ExitStack() as stack:
+        store = stack.enter_context(Store.open(f"sqlite:///{folder}/seqsweep.db"))
+        lease = stack.enter_context(enter(store, sweep))
+        stack.enter_context(pools.ray_session("local", sweep.resources))
+        projector = Projector(store, sweep.name, f"sqlite:///{folder}/mlflow.db")
+        projector.start()
+        pool = pools.open_pool((), sweep.resources, most=count)
+        Search(sweep, store, lease, pool).run()
+        pool.close()
+        projector.finish(120.0)
+        spans: dict[str, set[tuple[float, float]]] = {}
+        for record in store.trials(sweep.name):
+            spans.setdefault(record.worker, set()).update(
+                (report.metrics["began"], report.metrics["ended"]) for report in record.reports)
+    begin, end = (max(min(each)[0] for each in spans.values()), min(max(each)[1] for each in spans.values()))
+    slept = sum(max(0.0, min(ended, end) - max(began, begin)) for each in spans.values() for began, ended in each)
+    share = 100 * slept / (len(spans) * (end - begin))
+    return [(f"{len(spans)} workers busy, over {end - begin:.0f} s of {count} trials", f"{share:.1f} %",
+             "at least 95 %")]
+
+
+def enter(store: Store, sweep: Sweep) -> Lease:
+    """The sweep's record in the store, and the right to run it."""
+    store.create_sweep(sweep.name, "", sweep.model_dump_json(by_alias=True), "hash", {})
+    return store.acquire(sweep.name)
+
+
+def page(rows: Sequence[Row]) -> str:
+    """A Markdown table."""
+    lines = [f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}", "",
+             "| | measured | target |", "| --- | ---: | --- |"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+
+
+def main() -> None:
+    """Run what is asked for and show the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=["many", "short", "busy"], default=["many", "short", "busy"])
+    parser.add_argument("--trials", type=int, default=0, help="of `many`")
+    parser.add_argument("--write", type=Path, help="a Markdown file for the table")
+    chosen = parser.parse_args()
+    rows: list[Row] = []
+    for part in chosen.only:
+        with tempfile.TemporaryDirectory(prefix="seqsweep-scale-") as name:
+            folder = Path(name)
+            if part == "many":
+                rows += run_many(folder, chosen.trials or (300 if chosen.quick else 5_000))
+            elif part == "short":
+                rows += run_short(folder, 40 if chosen.quick else 200)
+            else:
+                rows += run_busy(folder, *((8, 80) if chosen.quick else (16, 320)))
+    print(page(rows))
+    if chosen.write:
+        chosen.write.write_text(page(rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
