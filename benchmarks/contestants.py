@@ -166,6 +166,7 @@ def seqsweep(work: Workload, resources: Mapping[str, Any] | None = None) -> None
     assert len(metrics) == work.trials * work.epochs, f"{len(metrics)} epochs"
     ledger = {name.removeprefix("ledger."): seconds for name, seconds in facts.items() if name.startswith("ledger.")}
     mark(begin, max(end, last), first_report=first - submitted, submit=whole, ledger=ledger,
+         programs=facts.get("programs", {}),
          training=sum(epoch["seconds"] for epoch in metrics))
 
 

@@ -15,7 +15,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,7 +63,8 @@ def body(work: Workload, rows: list[dict[str, Any]], names: list[str]) -> list[s
         f"{work.batch}, validated every epoch; learning rate, weight decay and clipping searched, nothing pruned, "
         "metrics of every epoch in MLflow on SQLite, whose tables are there before (the bare loop tracks nothing).",
         "Search: from when the workers are up to the last run in MLflow. Core-seconds: user and system time of all "
-        "processes.", "", *rounds.compare(rows, names, base, FIGURES), "",
+        "processes. One small sweep before the first round is not counted: it compiles seqsweep's own kernels, once an "
+        "installation.", "", *rounds.compare(rows, names, base, FIGURES), "",
         *ledger(rows)]
     return lines + rounds.claims(list(claims(work, rows)))
 
@@ -75,7 +78,11 @@ def ledger(rows: list[dict[str, Any]]) -> list[str]:
     aside = medians.pop("projector", 0.0)
     shares = [sum(seconds for name, seconds in each.items() if name != "projector") / whole
               for each, whole in zip(found, rounds.figures(rows, "seqsweep", "submit"), strict=True)]
-    return ["Seconds of `seqsweep submit` by its own ledger (medians): "
+    programs = Counter(f"{shape}: {program.get('kernel')} x{program.get('pack')}"
+                       for each in rounds.figures(rows, "seqsweep", "programs") for shape, program in each.items())
+    chosen = ["Programs that its probe chose: " + ", ".join(f"{program} ({count} rounds)" for program, count
+                                                            in programs.most_common()) + "."] if programs else []
+    return [*chosen, "", "Seconds of `seqsweep submit` by its own ledger (medians): "
             + ", ".join(f"{name} {seconds:.2f}" for name, seconds in medians.items())
             + f"; beside it, {aside:.1f} s of a thread that writes to MLflow. Their sum is {min(shares):.3f} to "
             f"{max(shares):.3f} of the process's wall time."]
@@ -115,7 +122,7 @@ def main() -> None:
     work = Workload(cell=chosen.cell, trials=chosen.trials)
     name = f"orchestration-{chosen.cell}"
     rows = rounds.interleave(name, [contestant(each, work, chosen.python) for each in chosen.contestants], chosen,
-                             work.setup)
+                             work.setup, contestant("seqsweep", replace(work, trials=2), chosen.python))
     title = f"Orchestration: {work.trials} {work.cell.upper()} trials"
     print(rounds.write(name, title, rows, body(work, rows, chosen.contestants)).read_text())
 

@@ -230,8 +230,10 @@ def options(description: str, *more: tuple[str, dict[str, Any]]) -> argparse.Nam
 
 
 def interleave(name: str, contestants: Sequence[Contestant], chosen: argparse.Namespace,
-               setup: Mapping[str, Any]) -> list[dict[str, Any]]:
+               setup: Mapping[str, Any], warm: Contestant | None = None) -> list[dict[str, Any]]:
     """Run each contestant once a round, in an order that turns from round to round; return all rounds' figures.
+
+    `warm` is run once before the first round and not counted: what is compiled once an installation is there then.
 
     Rounds in `results/<name>.jsonl` of the same job, code, versions and machine are kept and not taken again; others
     are forgotten.
@@ -244,6 +246,8 @@ def interleave(name: str, contestants: Sequence[Contestant], chosen: argparse.Na
         rows = []
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if warm and not rows:
+        print(f"not counted: {warm.name}  wall {run(warm)['wall']:.2f}", flush=True)
     for number in range(chosen.rounds):
         turn = number % len(contestants)
         for contestant in (*contestants[turn:], *contestants[:turn]):

@@ -8,6 +8,7 @@ Writes results/short_trials.md. What is beyond training is what a search takes l
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 from typing import Any
 
 import rounds
@@ -43,7 +44,8 @@ def main() -> None:
     chosen = rounds.options(str(__doc__), ("--contestants", {"nargs": "+", "choices": NAMES[1:], "default": NAMES[1:]}))
     names = ["bare", *chosen.contestants]
     entries = [contestant(name, WORK, chosen.python) for name in names]
-    rows = rounds.interleave("short_trials", entries, chosen, WORK.setup)
+    warm = contestant("seqsweep", replace(WORK, trials=2), chosen.python)
+    rows = rounds.interleave("short_trials", entries, chosen, WORK.setup, warm)
     print(rounds.write("short_trials", "Short trials", rows, body(rows, names)).read_text())
 
 
