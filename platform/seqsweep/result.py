@@ -110,7 +110,7 @@ class SweepResult:
         shown = {row["name"] for row in rows}
         others = [{"name": f"trial {record.number}", "kind": "trial",
                    metric: record.outcome.value if record.outcome else None} | dict(record.trial.params)
-                  for record in self._ranked()[:top]]
+                  for record in self._ranked(top)]
         at = next((index + 1 for index, row in enumerate(rows) if row["kind"] == "winner"), 0)
         return rows[:at] + [row for row in others if row["name"] not in shown] + rows[at:]
 
@@ -178,13 +178,10 @@ class SweepResult:
         with self._store() as store:
             return store.trials(self.name, curves=curves)
 
-    def _ranked(self) -> list[TrialRecord]:
-        """Complete and pruned trials, the best first."""
-        sign = goal_sign(self.sweep)
-        valued = [(sign * record.outcome.value, record.number, record) for record in self._trials()
-                  if record.outcome is not None and record.outcome.value is not None
-                  and record.state is not TrialState.FAILED]
-        return [record for _, _, record in sorted(valued)]
+    def _ranked(self, top: int = 1) -> list[TrialRecord]:
+        """The `top` best of the complete and pruned trials, the best first."""
+        with self._store() as store:
+            return store.best_trials(self.name, goal_sign(self.sweep), top)
 
     def _stage(self, name: str) -> Mapping[str, Any]:
         with self._store() as store:

@@ -142,6 +142,22 @@ def test_only_the_best_keep_their_weights(store: Store, sign: int, kept: set[int
     assert store.best_weights("wind", 6) == b"running"
 
 
+@pytest.mark.parametrize(("sign", "best"), [(1, [4, 1, 2]), (-1, [5, 0, 1])])
+def test_the_best_trials_come_first_and_the_earlier_of_two_equals(store: Store, sign: int, best: list[int]) -> None:
+    lease = begin(store)
+    outcomes = [complete(0.9), complete(0.5), complete(0.5), Outcome(TrialState.FAILED, Reason.DIVERGED, 0.0, 1),
+                Outcome(TrialState.PRUNED, Reason.PRUNED, 0.2, 1), complete(1.5),
+                Outcome(TrialState.PRUNED, Reason.PRUNED, None, None)]
+    for number, outcome in enumerate(outcomes):
+        store.start_trial(lease, Trial(number, {}, number))
+        close(store, lease, number, outcome)
+    store.start_trial(lease, Trial(7, {}, 7))
+    found = store.best_trials("wind", sign, 3)
+    assert [record.number for record in found] == best
+    assert found == [record for number in best for record in store.trials("wind", curves=False)
+                     if record.number == number]
+
+
 def test_the_revision_tells_what_changed(store: Store) -> None:
     lease = begin(store)
     assert store.revision("wind") == 0

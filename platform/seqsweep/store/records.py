@@ -236,6 +236,16 @@ class Store:
             found = read_curves(connection, wanted) if curves else {}
         return [_trial_record(row, found.get(row.id, Curve())) for row in rows]
 
+    def best_trials(self, name: str, sign: int, limit: int) -> list[TrialRecord]:
+        """The `limit` best complete or pruned trials with a value, without curves; sign +1: the least is best."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(trials, checkpoints.last_epoch())
+                .where(trials.c.sweep_id == _sweep(connection, name).id, trials.c.value.is_not(None),
+                       trials.c.state.in_((TrialState.COMPLETE, TrialState.PRUNED)))
+                .order_by(sign * trials.c.value, trials.c.number).limit(limit)).all()
+        return [_trial_record(row, Curve()) for row in rows]
+
     def revision(self, name: str) -> int:
         """The sweep's counter, raised by each write of a trial."""
         with self._database.read() as connection:
