@@ -25,6 +25,7 @@ from seqsweep.config.sweep import FitConfig
 from seqsweep.config.training import Kernel
 from seqsweep.data.batch import DataInfo, Prepared, Samples
 from seqsweep.models.kernels import CellKind, run_stack
+from seqsweep.models.memory import keep_pages
 from seqsweep.training.fit import Fit, Pack
 
 CONTEXT, HORIZON, WINDOWS, EPOCHS, FEATURES = 96, 24, 3_110, 4, 5
@@ -106,7 +107,7 @@ def rows(quick: bool) -> Iterator[str]:
     data = series()
     sizes, batches = ((16, 64), (64,)) if quick else (SIZES, BATCHES)
     names: list[Contestant] = [("torch", 1), *((kernel, stacks) for kernel in ("compiled", "stacked")
-                                              for stacks in STACKS)]  # type: ignore[misc]
+                                              for stacks in STACKS)]
     labels = [f"{kernel} x{stacks}" for kernel, stacks in names[1:]]
     head = ["cell", "hidden", "batch", "torch, trials/min", *labels, "layer alone, ms: torch", "compiled"]
     yield f"| {' | '.join(head)} |"
@@ -131,6 +132,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two sizes, one batch size")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_pages()  # torch's own layers gain from it too
     lines = [
         f"Device: one thread of {platform.processor() or platform.machine()}; Python {platform.python_version()}, "
         f"torch {torch.__version__}, {time.strftime('%Y-%m-%d')}.",

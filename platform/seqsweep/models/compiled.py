@@ -16,9 +16,12 @@ from torch.nn import functional
 from seqsweep.models import compiled_cells
 from seqsweep.models.compiled_lanes import ROWS, WIDTH
 from seqsweep.models.kernels import CellKind, merge, wanted
+from seqsweep.models.memory import keep_pages
 
 KINDS: tuple[CellKind, ...] = ("elman_tanh", "elman_relu", "gru", "lstm")
 """In the order of their numbers in `compiled_cells`."""
+
+keep_pages()  # what a stack keeps for its gradients is large
 
 
 def run_stack(kind: CellKind, x_KBTF: Tensor, w_ih_KGF: Tensor, w_hh_KGH: Tensor, b_ih_KG: Tensor, b_hh_KG: Tensor
