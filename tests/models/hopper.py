@@ -1,6 +1,8 @@
-"""Compile the Triton kernels for an H100, on a machine with or without one, and print what they take of it as JSON.
+"""Compile the Triton layers for an H100, on a machine with or without one, and print what they take of it as JSON.
 
     PYTHONPATH=platform python tests/models/hopper.py float32:lstm:64 mixed:gru:128 ...
+
+The layers are called as in training, forward and back, but for the launch; a name may go on with trials:rows:steps.
 """
 
 from __future__ import annotations
@@ -16,31 +18,33 @@ from typing import Any
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
 
 from seqsweep.models import triton_cells, triton_kernels, triton_wide
 from seqsweep.models.kernels import CellKind
-from seqsweep.models.triton_cells import Plan, Precision
+from seqsweep.models.triton_cells import GATES, Plan, Precision, run_stack
 
-TARGET = GPUTarget("cuda", 90, 32)
 TOOLS = Path(triton.backends.__file__).parent / "nvidia" / "bin"
+made: list[tuple[str, Any, bool]] = []
 
 
-def source(kernel: Any, options: dict[str, Any], hidden: int) -> ASTSource:
-    """A kernel with the arguments that `triton_cells` gives it, pointers and H as they are aligned there."""
-    signature, aligned = {}, {}
-    for place, name in enumerate(kernel.arg_names):
-        if name in options:
-            signature[name] = "constexpr"
-        elif name in ("T", "B", "H"):
-            signature[name] = "i32"
-            if name == "H" and hidden % 16 == 0:
-                aligned[(place,)] = [["tt.divisibility", 16]]
-        else:
-            narrow = options["SUM"] == "bf16" and not name.startswith(("cell", "sum", "b_"))
-            signature[name] = "*bf16" if narrow else "*fp32"
-            aligned[(place,)] = [["tt.divisibility", 16]]
-    return ASTSource(kernel, signature, {name: options[name] for name in kernel.arg_names if name in options}, aligned)
+class Absent:
+    """A driver that knows what the card is, and has none."""
+
+    def get_current_target(self) -> Any:
+        return GPUTarget("cuda", 90, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+
+def compile_only(plan: Plan, name: str, trials: int, batch: int, *arguments: Any, **options: Any) -> None:
+    """Stand in for `Plan.launch`."""
+    kernel = getattr(triton_wide, f"{name}_wide") if plan.part else getattr(triton_kernels, name)
+    ready = kernel.warmup(*arguments, **plan.options, **options, num_warps=plan.warps, grid=(trials, 1))
+    made.append((name, ready, bool(plan.part)))
 
 
 def usage(cubin: bytes) -> dict[str, int]:
@@ -55,24 +59,28 @@ def usage(cubin: bytes) -> dict[str, int]:
     return {"registers": int(found[1]), "stack": int(found[2])}
 
 
-def compiled(precision: Precision, kind: CellKind, hidden: int, trials: int = 32, batch: int = 64) -> dict[str, Any]:
+def compiled(precision: Precision, kind: CellKind, hidden: int, trials: int = 2, batch: int = 3, steps: int = 2
+             ) -> dict[str, Any]:
     """What the forward and the backward kernel of a layer take."""
-    triton_cells._SUMS["mixed"] = "bf16"
-    plan = Plan.of(kind, trials, batch, hidden, precision, torch.device("cpu"))
-    options = plan.options | {"SUM": triton_cells._SUMS[precision], "SAVE": True, "RELU": kind == "elman_relu"}
-    taken: dict[str, Any] = {}
-    for way in ("forward", "backward"):
-        name = f"{kind.split('_')[0]}_{way}"
-        kernel = getattr(triton_wide, f"{name}_wide") if plan.part else getattr(triton_kernels, name)
-        made = triton.compile(source(kernel, options, hidden), target=TARGET, options={"num_warps": plan.warps})
-        taken[way] = usage(made.asm["cubin"]) | {"shared": made.metadata.shared, "wide": bool(plan.part)}
-    return taken
+    made.clear()
+    shapes = ((GATES[kind] * hidden, 4), (GATES[kind] * hidden, hidden), (GATES[kind] * hidden,))
+    w_ih, w_hh, b_ih = (torch.zeros(trials, *shape, requires_grad=True) for shape in shapes)
+    run_stack(kind, torch.zeros(trials, batch, steps, 4), w_ih, w_hh, b_ih, b_ih, precision).sum().backward()  # type: ignore[no-untyped-call]
+    return {name.split("_")[1]: usage(ready.asm["cubin"]) | {"shared": ready.metadata.shared, "wide": wide}
+            for name, ready, wide in made}
 
 
 def main() -> None:
     """Compile what is named."""
+    triton.runtime.driver.set_active(Absent())
+    Plan.launch = compile_only  # type: ignore[assignment, method-assign]
+    triton_cells._products = lambda precision, device: triton_cells._SUMS[precision]
     wanted = (name.split(":") for name in sys.argv[1:])
-    print(json.dumps({":".join(each): compiled(each[0], each[1], *map(int, each[2:])) for each in wanted}))  # type: ignore[arg-type]
+    taken = {":".join(each): compiled(each[0], each[1], *map(int, each[2:])) for each in wanted}  # type: ignore[arg-type]
+    kernels = [kernel for module in (triton_kernels, triton_wide) for kernel in vars(module).values()
+               if isinstance(kernel, triton.JITFunction)]
+    variants = sum(len(cache[0]) for kernel in kernels for cache in kernel.device_caches.values())
+    print(json.dumps({"taken": taken, "variants": variants}))
 
 
 if __name__ == "__main__":

@@ -73,25 +73,30 @@ class Plan:
     @classmethod
     def of(cls, kind: CellKind, trials: int, batch: int, hidden_size: int, precision: Precision,
            device: torch.device) -> Plan:
-        """Rows are 16, the least that tensor cores take, until every multiprocessor has a program."""
+        """Rows are 16, the least that tensor cores take, while all programs find room at once."""
         shared, processors = _limits(device)
-        products = "rounded" if precision == "mixed" and device.type != "cuda" else _SUMS[precision]
+        products = _products(precision, device)
         units = max(16, triton.next_power_of_2(hidden_size))
-        crowded = trials * triton.cdiv(batch, 16) > 2 * processors
-        fits = GATES[kind] * units * units * _BYTES[products] * 16 <= shared * 10  # the rest is for tiles on their way
-        if fits:
+        weights = GATES[kind] * units * units * _BYTES[products]
+        if weights * 16 <= shared * 10:  # the rest is for tiles on their way
+            crowded = trials * triton.cdiv(batch, 16) > processors * (shared // (2 * weights) or 1)
             rows, part, stages = 32 if crowded and units <= 64 else 16, 0, 2
         elif units <= 128:
             rows, part, stages = 32, 16, 3
         else:
             rows, part, stages = 16, 16, 2
         options = {"HB": units, "BB": rows, "SUM": products, "STAGES": stages} | ({"CB": part} if part else {})
-        return cls(units, rows, part, min(8, units // 8), options)
+        warps = min(8, units // 8) if units > 16 else 1  # two would both do all of 16 units' work
+        return cls(units, rows, part, warps, options)
 
     def launch(self, name: str, trials: int, batch: int, *arguments: Any, **options: Any) -> None:
         """Start one program a trial and block of rows."""
         kernel = getattr(wide, f"{name}_wide") if self.part else getattr(resident, name)
         kernel[(trials, triton.cdiv(batch, self.rows))](*arguments, **self.options, **options, num_warps=self.warps)
+
+
+def _products(precision: Precision, device: torch.device) -> str:
+    return "rounded" if precision == "mixed" and device.type != "cuda" else _SUMS[precision]
 
 
 def _limits(device: torch.device) -> tuple[int, int]:
