@@ -5,6 +5,7 @@ Alone: PYTHONPATH=platform python -m pytest -c /dev/null --rootdir=. --confcutdi
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 
@@ -12,12 +13,13 @@ import pytest
 import torch
 from training_toys import wave, wave_config
 
+if importlib.util.find_spec("triton") is None:
+    pytest.skip("Triton is not installed", allow_module_level=True)
 ON_GPU = torch.cuda.is_available()
 if not ON_GPU:
     if "triton" in sys.modules and os.environ.get("TRITON_INTERPRET") != "1":
         pytest.skip("Triton was imported without its interpreter", allow_module_level=True)
     os.environ["TRITON_INTERPRET"] = "1"  # read when kernels are made
-pytest.importorskip("triton", reason="Triton is not installed")
 
 from seqsweep.config.sweep import FitConfig  # noqa: E402
 from seqsweep.models import triton_kernels  # noqa: E402
