@@ -43,6 +43,11 @@ class History:
         self._ranked: list[tuple[float, float, int]] = []
         """Of the ended trials, the best first."""
 
+    @property
+    def ended(self) -> int:
+        """How many trials have ended."""
+        return len(self._numbers)
+
     def start(self, known: Known) -> None:
         """Add a running trial."""
         self._running[known.number] = known

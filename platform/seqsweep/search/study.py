@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import warnings
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
@@ -20,12 +21,14 @@ from seqsweep.search.space import Distribution, Params, Space
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-SHOWN = {"tpe": (125, 125), "gp": (50, 100)}
-"""How many of a cell's ended trials a sampler is shown: the best, and others evenly spread over the search.
+SHOWN = {"tpe": (75, 50), "gp": (50, 100)}
+"""How many of a cell's ended trials a sampler is shown: the best, and others evenly spread over the rest.
 
-So an ask costs the same at 5,000 trials as at 250 (benchmarks/search.py). TPE models the best tenth of what it is
-shown, at most 25, which 250 give; the next best keep the model of the rest sharp near the optimum.
+So an ask costs the same at 5,000 trials as at 125. The search is as good within noise (benchmarks/search.py): TPE's
+model of the good trials is the one it would have of all, that of the others stays sharp near the optimum.
 """
+_GOOD = 25
+"""TPE's good trials: a tenth of those that have ended, at most so many, which is Optuna's rule."""
 
 
 class _Shown(InMemoryStorage):
@@ -65,7 +68,8 @@ class Proposals:
         self._flat = method == "gp"
         known = history.chosen(*SHOWN[method]) if method in SHOWN else []
         frozen = _gp_trials(space, known) if self._flat else _tpe_trials(space, known)
-        self._study = optuna.create_study(storage=_Shown(frozen), sampler=_sampler(method, startup, seed))
+        sampler = _sampler(method, startup, seed, good=min(_GOOD, -(-history.ended // 10)))
+        self._study = optuna.create_study(storage=_Shown(frozen), sampler=sampler)
 
     def draw(self) -> Params:
         """The next parameter set: axes, fixed and drawn parameters, active ones only."""
@@ -77,9 +81,12 @@ class Proposals:
         return self._space.choose(lambda name, _: _suggest(trial, name, known[name]))
 
 
-def _sampler(method: str, startup: int, seed: int) -> BaseSampler:
+def _sampler(method: str, startup: int, seed: int, good: int) -> BaseSampler:
     if method == "tpe":
-        return TPESampler(n_startup_trials=startup, multivariate=True, constant_liar=True, seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # `gamma` is deprecated, and goes with Optuna 6
+            return TPESampler(n_startup_trials=startup, multivariate=True, constant_liar=True, seed=seed,
+                              gamma=lambda _: good)
     if method == "gp":
         return GPSampler(n_startup_trials=startup, warn_independent_sampling=False, seed=seed)
     return RandomSampler(seed=seed)
