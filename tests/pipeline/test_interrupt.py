@@ -90,7 +90,7 @@ class Controller:
     def training(self) -> list[psutil.Process]:
         """Workers that have a trial in hand."""
         self.remember()
-        return [one for one in self.workers() if called(one) == "ray::Worker.advance"]
+        return [one for one in self.workers() if called(one) == "ray::Worker.do"]
 
     def interrupt(self, number: int = signal.SIGINT) -> None:
         """Ctrl-C: the signal goes to every process of the group."""

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from seqsweep.cluster.messages import Advance, Advanced, Event, Lost, Probe, Probed
+from seqsweep.cluster.actor import Worker
+from seqsweep.cluster.messages import Advance, Event, Lost, Probe
 from seqsweep.config.sweep import ResourcesConfig
 from seqsweep.errors import Problem, Unavailable
 
@@ -94,21 +95,6 @@ class LocalPool:
         """Nothing to let go of."""
 
 
-class _Actor:
-    """A Worker in a process of Ray's. It is imported there: this one needs no torch to name it."""
-
-    def __init__(self, data: tuple[Prepared, ...], threads: int, device: str) -> None:
-        from seqsweep.cluster.worker import Worker
-
-        self._worker = Worker(data, threads, device)
-
-    def ready(self) -> str:
-        return self._worker.ready()
-
-    def do(self, work: tuple[Advance | Probe, ...]) -> tuple[Advanced | Probed, ...]:
-        return self._worker.do(work)
-
-
 @dataclass
 class _Slot:
     actor: Any
@@ -170,7 +156,7 @@ class RayPool:
         self._slots, self._data = [], None
 
     def _start(self) -> _Slot:
-        actor = self._ray.remote(_Actor).options(
+        actor = self._ray.remote(Worker).options(
             num_cpus=self._threads, num_gpus=self._gpus, max_restarts=0, max_task_retries=0,
         ).remote(self._data, self._threads, "auto" if self._gpus else "cpu")
         return _Slot(actor, starting=actor.ready.remote())
