@@ -34,8 +34,7 @@ import psutil
 from workload import Workload
 
 from seqsweep.cluster import pool as pools
-from seqsweep.cluster import worker as workers
-from seqsweep.cluster.messages import Advance, Advanced, Event
+from seqsweep.cluster.messages import Advance, Advanced, Event, Probe
 from seqsweep.config.sweep import Sweep
 from seqsweep.records import Reason, Report
 from seqsweep.store.records import Lease, Store
@@ -58,7 +57,8 @@ def sweep_of(max_trials: int, epochs: int, **keys: Any) -> Sweep:
                        "learning_rate": {"min": 1e-5, "max": 1e-1, "log": True},
                        "hidden_size": {"min": 8, "max": 512, "log": True}, "dropout": {"min": 0.0, "max": 0.9},
                        "weight_decay": {"min": 1e-6, "max": 1e-2, "log": True}, "epochs": {"value": epochs}},
-        "early_terminate": {"type": "asha", "min_epochs": 1, "eta": 3}, "budget": {"max_trials": max_trials}} | keys))
+        "early_terminate": {"type": "asha", "min_epochs": 1, "eta": 3}, "budget": {"max_trials": max_trials},
+        "resources": {"kernel": "torch"} | keys}))  # which knows no packs: stubs have nothing to be probed
 
 
 def answer(work: Advance, name: str, seconds: float = 0.0, **more: float) -> Advanced:
@@ -81,19 +81,20 @@ class InstantPool:
     size = 2
 
     def __init__(self) -> None:
-        self._work: dict[int, Advance] = {}
+        self._work: dict[int, tuple[Advance | Probe, ...]] = {}
 
     def idle(self) -> list[int]:
         """Those without work."""
         return [worker for worker in range(self.size) if worker not in self._work]
 
-    def submit(self, worker: int, work: Advance) -> None:
+    def submit(self, worker: int, *work: Advance | Probe) -> None:
         """Keep it until `wait`."""
         self._work[worker] = work
 
     def wait(self, timeout: float) -> list[Event]:
         """Every piece of work is done."""
-        events = [Event(worker, answer(work, f"stub {worker}")) for worker, work in self._work.items()]
+        events = [Event(worker, answer(each, f"stub {worker}")) for worker, work in self._work.items()
+                  for each in work if isinstance(each, Advance)]
         self._work.clear()
         return events
 
@@ -198,6 +199,10 @@ class Sleeper:
         """Its name."""
         return self.name
 
+    def do(self, work: tuple[Advance | Probe, ...]) -> tuple[Advanced, ...]:
+        """Sleep for each in turn."""
+        return tuple(self.advance(each) for each in work if isinstance(each, Advance))
+
     def advance(self, work: Advance) -> Advanced:
         """Sleep through the epochs asked for; each report tells when they began and ended."""
         began = time.time()
@@ -210,8 +215,8 @@ def run_busy(folder: Path, places: int, count: int) -> list[Row]:
     """Share of the time in which the workers sleep, from when all are up until the first has no more to do."""
     from seqsweep.tracking.projector import Projector
 
-    sweep = sweep_of(count, epochs=9, resources={"workers": places})
-    workers.Worker = Sleeper  # type: ignore[assignment,misc]
+    sweep = sweep_of(count, epochs=9, workers=places)
+    pools.Worker = Sleeper  # type: ignore[misc,assignment,attr-defined]
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(f"sqlite:///{folder}/seqsweep.db"))
         lease = stack.enter_context(enter(store, sweep))

@@ -1,6 +1,7 @@
 """Regret of the brain on a toy whose optimum differs by grid cell, and milliseconds per ask.
 
     python benchmarks/search.py            # seeds 0-14; about two minutes on one core
+    python benchmarks/search.py --shown    # what it costs to show TPE few of many trials; half an hour on one core
 """
 
 from __future__ import annotations
@@ -8,11 +9,15 @@ from __future__ import annotations
 import json
 import math
 import statistics
+import sys
 import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from seqsweep.config.sweep import Sweep
-from seqsweep.records import Outcome, Reason, Trial, TrialRecord, TrialState
+from seqsweep.records import Outcome, Reason, Scalar, Trial, TrialRecord, TrialState
+from seqsweep.search import study
 from seqsweep.search.brain import Brain
 
 SEEDS = range(15)
@@ -22,12 +27,15 @@ OPTIMA = {"elman": (0.8, 0.2, 0.3), "gru": (0.2, 0.6, 0.9), "lstm": (0.5, 0.9, 0
 
 
 def sweep_of(method: str, seed: int, *, grid: bool, max_trials: int = MAX_TRIALS) -> Sweep:
-    parameters: dict[str, Any] = {
+    return sweep_over({
         "cell": {"values": list(OPTIMA), "search": "grid" if grid else "auto"},
         "learning_rate": {"min": 1e-5, "max": 1e-1, "log": True},
         "hidden_size": {"min": 8, "max": 512, "log": True},
         "dropout": {"min": 0.0, "max": 0.9},
-    }
+    }, method, seed, max_trials)
+
+
+def sweep_over(parameters: Mapping[str, Any], method: str, seed: int, max_trials: int) -> Sweep:
     return Sweep.model_validate_json(json.dumps({
         "name": "toy", "task": {"type": "forecasting", "target": "y", "horizon": 1, "context": 4},
         "data": {"path": "toy.csv"}, "metric": {"name": "mae", "goal": "minimize"}, "method": method, "seed": seed,
@@ -87,6 +95,87 @@ def asks() -> None:
         print(f"{method:<10}{count:>8}{1e3 * (restored - begin):>10.1f}{1e3 * each:>10.1f}")
 
 
+FIVE = {"learning_rate": {"min": 1e-5, "max": 1e-1, "log": True}, "hidden_size": {"min": 8, "max": 512, "log": True},
+        "dropout": {"min": 0.0, "max": 0.9}, "weight_decay": {"min": 1e-6, "max": 1e-2, "log": True},
+        "momentum": {"min": 0.0, "max": 0.99}}
+MIXED = FIVE | {"num_layers": {"min": 1, "max": 3}, "dropout": {"min": 0.0, "max": 0.9, "when": {"num_layers": [2, 3]}},
+                "optimizer": {"values": ["adam", "sgd", "rmsprop"]}}
+BEST = (0.7, 0.4, 0.2, 0.6, 0.85)
+SEEN = (100, 300, 1000)
+
+
+def scaled(params: Mapping[str, Scalar]) -> tuple[float, ...]:
+    """The five dimensions from 0 to 1."""
+    rate, hidden, decay = (math.log10(float(params["learning_rate"])), math.log2(float(params["hidden_size"])),
+                           math.log10(float(params["weight_decay"])))
+    return ((rate + 5) / 4, (hidden - 3) / 6, float(params.get("dropout", 0.45)) / 0.9, (decay + 6) / 4,
+            float(params["momentum"]) / 0.99)
+
+
+def bowl(params: Mapping[str, Scalar]) -> float:
+    return sum((x - best) ** 2 for x, best in zip(scaled(params), BEST, strict=True))
+
+
+def valley(params: Mapping[str, Scalar]) -> float:
+    """Rosenbrock's."""
+    x = [4 * each - 2 for each in scaled(params)]
+    return sum(100 * (x[i + 1] - x[i] ** 2) ** 2 + (1 - x[i]) ** 2 for i in range(4)) / 100
+
+
+def waves(params: Mapping[str, Scalar]) -> float:
+    """Rastrigin's."""
+    offsets = [4 * (x - best) for x, best in zip(scaled(params), BEST, strict=True)]
+    return sum(x * x + 1.5 * (1 - math.cos(2 * math.pi * x)) for x in offsets)
+
+
+def conditional(params: Mapping[str, Scalar]) -> float:
+    return (bowl(params) + 0.05 * abs(int(params["num_layers"]) - 2)
+            + {"adam": 0.0, "sgd": 0.1, "rmsprop": 0.03}[str(params["optimizer"])])
+
+
+TOYS: dict[str, tuple[Mapping[str, Any], Callable[[Mapping[str, Scalar]], float]]] = {
+    "bowl": (FIVE, bowl), "valley": (FIVE, valley), "waves": (FIVE, waves), "conditional": (MIXED, conditional)}
+
+
+def best_after(toy: str, seed: int, whole: bool) -> dict[int, float]:
+    """Log10 of the best regret after so many trials; a trial in three is pruned where it is worse than the median."""
+    study.SHOWN = study.SHOWN | {"tpe": (1, 10**9)} if whole else study.SHOWN
+    parameters, loss = TOYS[toy]
+    brain, values = Brain(sweep_over(parameters, "tpe", seed, SEEN[-1])), list[float]()
+    found: dict[int, float] = {}
+    for number in range(SEEN[-1]):
+        trial = brain.ask(number)
+        assert trial is not None
+        value = loss(trial.params)
+        pruned = number % 3 == 0 and len(values) > 10 and value > statistics.median(values[-100:])
+        values.append(value)
+        brain.tell(number, Outcome(TrialState.PRUNED if pruned else TrialState.COMPLETE,
+                                   Reason.PRUNED if pruned else Reason.FINISHED, value, best_epoch=1), ())
+        if number + 1 in SEEN:
+            found[number + 1] = math.log10(min(values))
+    return found
+
+
+def shown() -> None:
+    """Few trials shown against all, seed by seed."""
+    print(f"log10 of the best regret of TPE shown {study.SHOWN['tpe']} (best, others) less that shown all, seeds "
+          f"{SEEDS.start}-{SEEDS.stop - 1}: mean and standard error; above 0 is worse")
+    print(f"{'toy':<14}" + "".join(f"{count:>22}" for count in SEEN))
+    with ProcessPoolExecutor(max_tasks_per_child=1) as pool:
+        jobs = {(toy, seed, whole): pool.submit(best_after, toy, seed, whole)
+                for toy in TOYS for seed in SEEDS for whole in (False, True)}
+        for toy in TOYS:
+            line = f"{toy:<14}"
+            for count in SEEN:
+                less = [jobs[toy, seed, False].result()[count] - jobs[toy, seed, True].result()[count]
+                        for seed in SEEDS]
+                line += f"{statistics.fmean(less):>13.3f} +- {statistics.stdev(less) / math.sqrt(len(less)):.3f}"
+            print(line, flush=True)
+
+
 if __name__ == "__main__":
-    table()
-    asks()
+    if "--shown" in sys.argv[1:]:
+        shown()
+    else:
+        table()
+        asks()
