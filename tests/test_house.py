@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "platform" / "seqsweep"
 FILES = sorted(HOUSE.rglob("*.py"))
 
-FLOORS = (("cli", "api"), ("pipeline", "plan", "result"), ("promotion",), ("serving",), ("sweep",), ("cluster",),
-          ("tracking",), ("evaluation",), ("training",), ("tasks",), ("models",), ("search",), ("data",), ("store",),
-          ("config",), ("records",), ("errors", "ledger"))
+FLOORS = (("cli", "api"), ("pipeline", "plan", "result", "verification"), ("promotion",), ("serving",), ("sweep",),
+          ("cluster",), ("tracking",), ("evaluation",), ("training",), ("tasks",), ("models",), ("search",), ("data",),
+          ("store",), ("config",), ("records",), ("errors", "ledger"))
 """The rooms from the roof down. A file imports from lower floors and from its own room."""
 
 INSIDE = {"api": {"cli"}, "pipeline": {"result"}}

@@ -38,5 +38,6 @@ def toy_sweep(**keys: Any) -> Sweep:
         "data": {"path": "toy.csv"}, "metric": {"name": "mae", "goal": "minimize"}, "method": "random", "seed": 3,
         "parameters": {"learning_rate": {"min": 1e-3, "max": 1e-1, "log": True}, "hidden_size": {"values": [4, 8]},
                        "epochs": {"value": 3}, "batch_size": {"value": 32}},
-        "early_terminate": {"type": "none"}, "budget": {"max_trials": 6}, "resources": {"workers": 0}}
+        "early_terminate": {"type": "none"}, "budget": {"max_trials": 6}, "resources": {"workers": 0, "kernel": "torch"}}
+    keys["resources"] = document["resources"] | keys.get("resources", {})
     return Sweep.model_validate_json(json.dumps(document | keys))

@@ -17,9 +17,12 @@ from statistics import median
 
 import numpy as np
 
-from seqsweep.cluster.messages import Advance, Advanced
+from seqsweep.cluster import messages
+from seqsweep.cluster.messages import Advance, Lost, Probed
 from seqsweep.cluster.pool import Pool, open_pool, ray_session
+from seqsweep.config.shapes import bucket
 from seqsweep.config.sweep import FitConfig, Sweep, fit_config
+from seqsweep.config.training import Choice, ProgramConfig
 from seqsweep.data.batch import Prepared, Samples
 from seqsweep.data.prepare import prepare
 from seqsweep.errors import SearchFailed
@@ -158,21 +161,30 @@ def _first(samples: Samples, count: int) -> Samples:
 
 
 def _time(sweep: Sweep, trials: list[Trial], pool: Pool, factor: float, data: tuple[Prepared, ...]) -> list[Probe]:
-    """Train each trial for two epochs of the slice; the second one counts."""
-    waiting, probes = list(trials), list[Probe]()
+    """Train each trial for two epochs of the slice, alone, by the kernel the sweep would choose; the second counts."""
+    kernel = None if sweep.resources.kernel == "auto" else sweep.resources.kernel
+    waiting, probes, choices = list(trials), list[Probe](), dict[str, Choice]()
     while len(probes) < len(trials):
         for worker in pool.idle():
             if waiting:
                 trial = waiting.pop(0)
                 config = fit_config(sweep, trial.params, trial.seed)
-                config = config.model_copy(update={"early_stopping": None, "training": config.training.model_copy(
-                    update={"epochs": 2})})
-                pool.submit(worker, Advance(trial.number, 0, config, 0, 2, slice_s=math.inf))
+                if choice := choices.get(bucket(config)):
+                    config = config.model_copy(update={
+                        "early_stopping": None, "training": config.training.model_copy(update={"epochs": 2}),
+                        "program": choice.program})
+                    pool.submit(worker, Advance(trial.number, 0, config, 0, 2, slice_s=math.inf))
+                else:
+                    pool.submit(worker, messages.Probe(trial.number, 0, config, 1, kernel))
         for event in pool.wait(0.2):
-            if not isinstance(event.answer, Advanced) or event.answer.failure:
+            if isinstance(event.answer, Lost) or event.answer.failure:
                 raise SearchFailed(f"a sampled trial could not be trained: {event.answer}")
             trial = trials[event.answer.trial]
             config = fit_config(sweep, trial.params, trial.seed)
+            if isinstance(event.answer, Probed):
+                choices[bucket(config)] = event.answer.choice or Choice(ProgramConfig(), 1, {})
+                waiting.insert(0, trial)
+                continue
             probes.append(Probe(config.training.epochs, event.answer.reports[-1].metrics["seconds"] * factor,
                                 event.answer.num_weights, memory(config, event.answer.num_weights, data),
                                 trial.grid_cell))

@@ -231,6 +231,35 @@ def leaderboard(name: SweepName, top: Annotated[int, typer.Option(min=1, help="T
 
 
 @app.command()
+def verify(name: SweepName, trial: Annotated[int, typer.Argument(metavar="TRIAL", help="Its number.")],
+           json: Json = False) -> None:
+    """Train a trial again and compare: to the bit with what is stored, and with torch's own layers."""
+    from dataclasses import asdict
+
+    from seqsweep.cli.output import err, out, print_json
+    from seqsweep.config.settings import load_settings
+    from seqsweep.verification import verify_trial
+
+    with err.status("reading") as shown:
+        found = verify_trial(name, trial, load_settings(), shown.update)
+    evidence = found.evidence
+    if json:
+        print_json(asdict(found) | {"problems": evidence.problems})
+    else:
+        out.print(f"[bold]{name} trial {trial}[/]: kernel {found.program}, trained on {found.worker}")
+        same = "equal to the bit" if evidence.differs_at is None else f"differs from epoch {evidence.differs_at} on"
+        out.print(f"  again      {evidence.epochs} epochs, {same}")
+        out.print(f"  20 steps   losses within {evidence.steps_difference:.1e} of torch's layers (float32)")
+        out.print(f"  one epoch  figures within {evidence.epoch_difference:.1e} of torch's layers (float64)")
+        out.print(f"  five seeds {evidence.value:.6g}; torch's layers give {min(evidence.seeds):.6g} to "
+                  f"{max(evidence.seeds):.6g}, 99 % of seeds {evidence.interval[0]:.6g} to {evidence.interval[1]:.6g}")
+        out.print("[green]verified[/]" if not evidence.problems else "[red]not verified[/]: " + "; ".join(
+            evidence.problems))
+    if evidence.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
 def project(name: SweepName, json: Json = False) -> None:
     """Write the sweep's runs to MLflow from the store; what is there already is not written twice."""
     from seqsweep.cli.output import err, out, print_json

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from seqsweep.config.sweep import FitConfig
-from seqsweep.config.training import Choice
+from seqsweep.config.training import Choice, Kernel
 from seqsweep.records import Reason, Report
 
 
@@ -38,6 +38,8 @@ class Probe:
     config: FitConfig
     pack: int | None
     """Trials in step at the most: 1 leaves packs out, None measures what pays."""
+    kernel: Kernel | None = None
+    """The one to use; None measures which is fastest."""
 
 
 @dataclass(frozen=True)

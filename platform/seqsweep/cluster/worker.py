@@ -11,6 +11,7 @@ import torch
 
 from seqsweep.cluster.messages import Advance, Advanced, Failure, Probe, Probed
 from seqsweep.data.batch import Prepared
+from seqsweep.errors import SeqsweepError
 from seqsweep.records import Reason, Report
 from seqsweep.training.fit import Fit, Pack
 from seqsweep.training.probe import choose
@@ -49,7 +50,7 @@ class Worker:
     def probe(self, work: Probe) -> Probed:
         """Time a few steps of the programs that could train this trial's shape, and choose one."""
         try:
-            choice = choose(work.config, self._data, self._device, work.pack)
+            choice = choose(work.config, self._data, self._device, work.pack, work.kernel)
             return Probed(work.trial, work.attempt, choice)
         except Exception as error:
             return Probed(work.trial, work.attempt, None, _failure(error))
@@ -127,4 +128,4 @@ def _failure(error: Exception) -> Failure:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return Failure(Reason.OUT_OF_MEMORY, text)
-    return Failure(Reason.USER_ERROR, traceback.format_exc())
+    return Failure(Reason.USER_ERROR, str(error) if isinstance(error, SeqsweepError) else traceback.format_exc())

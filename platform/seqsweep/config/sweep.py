@@ -11,7 +11,7 @@ from seqsweep.config.base import Amount, Config, Duration
 from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.space import ParameterConfig, Scalar
 from seqsweep.config.tasks import METRICS, Column, TaskConfig
-from seqsweep.config.training import EarlyStoppingConfig, ProgramConfig, TrainingConfig
+from seqsweep.config.training import EarlyStoppingConfig, Kernel, ProgramConfig, TrainingConfig
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 """Letters, digits, `.`, `_` and `-`, at most 100: safe as a file name, a registry name and a URL."""
@@ -126,6 +126,9 @@ class ResourcesConfig(Config):
     """Threads per worker."""
     gpus_per_worker: Literal["auto"] | Annotated[float, Field(ge=0.0, le=16.0)] = "auto"
     """`auto`: one each where the cluster has GPUs, else none."""
+    kernel: Literal["auto", Kernel] = "auto"
+    """How recurrent layers are computed. `auto`: as a probe finds fastest, in each sweep anew; a name makes two sweeps
+    compute alike, on one machine to the bit."""
     pack: Literal["auto", "off"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
     """Trials of one shape that a worker trains in step at the most. `auto`: as many as a probe finds to pay."""
 

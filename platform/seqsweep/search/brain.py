@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 
+from seqsweep.config.shapes import OWN_OF_MODEL, OWN_OF_TRAINING
 from seqsweep.config.sweep import Sweep, goal_sign
 from seqsweep.errors import Conflict, Problem
 from seqsweep.records import Outcome, Reason, Report, Scalar, Trial, TrialRecord, TrialState
@@ -60,15 +61,18 @@ class Brain:
         self._trials: dict[int, Trial] = {}
         self._startup = startup_trials(sweep.budget.max_trials, len(spaces))
 
-    def ask(self, number: int) -> Trial | None:
+    def ask(self, number: int, like: Trial | None = None) -> Trial | None:
         """Trial `number`, which must be new; None where every point of a finite space has been tried.
 
-        The same point is not given twice, within a grid cell, as long as another can be found.
+        The same point is not given twice, within a grid cell, as long as another can be found. `like`: take the shape
+        of this trial, so that both can be trained in step, and choose the rest knowing what trials of the shape gave;
+        None where no new point of that shape is found.
         """
         if number in self._trials:
             raise ValueError(f"trial {number} has been asked for before")
-        for cell in sorted(self._cells.values(), key=lambda cell: cell.count):
-            params = self._propose(cell, number)
+        every = sorted(self._cells.values(), key=lambda cell: cell.count)
+        for cell in [self._cells[like.grid_cell]] if like else every:
+            params = self._propose(cell, number, _shape(like) if like else {})
             if params is not None:
                 trial = Trial(number, params, seed=derive(self._seed, "train", number), grid_cell=cell.space.key)
                 self._start(trial)
@@ -109,16 +113,21 @@ class Brain:
         return Known(trial.number, trial.params, TrialState.COMPLETE if whole else TrialState.PRUNED,
                      self._sign * outcome.value, epoch=max((report.epoch for report in reports), default=0))
 
-    def _propose(self, cell: _Cell, number: int) -> Params | None:
+    def _propose(self, cell: _Cell, number: int, fixed: Params) -> Params | None:
         size = cell.space.size
         if size is not None and len(cell.seen) >= size:
             return None
         if self._method == "grid":
-            return next(cell.unseen())
+            return next((point for point in cell.unseen() if fixed.items() <= point.items()), None)
         seed = derive(self._seed, cell.space.key, number)
-        sampler = Proposals(self._method, cell.space, cell.history, self._startup, seed)
+        sampler = Proposals(self._method, cell.space, cell.history, self._startup, seed, fixed)
         found = cell.first_new(sampler, _DRAWS)
-        return _by_chance(cell, seed) if found is None else found
+        return _by_chance(cell, seed) if found is None and not fixed else found
+
+
+def _shape(trial: Trial) -> Params:
+    """The parameters that trials trained in step have in common."""
+    return {name: value for name, value in trial.params.items() if name not in OWN_OF_MODEL | OWN_OF_TRAINING}
 
 
 def _by_chance(cell: _Cell, seed: int) -> Params:

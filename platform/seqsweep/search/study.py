@@ -6,6 +6,7 @@ import statistics
 import warnings
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import optuna
 from optuna.distributions import CategoricalDistribution, IntDistribution
@@ -59,26 +60,34 @@ class Proposals:
     tpe: multivariate TPE with constant liar (Bergstra et al., 2011; Falkner et al., 2018), asked define-by-run, so an
     inactive parameter is never drawn. A pruned trial counts after all complete ones, later epochs first; a divergence
     carries no value and so ranks behind all others, now and later.
+    `fixed`: values that are given, not drawn; the others are drawn knowing only the trials that have these values too,
+    once there are as many as a start at random takes.
+
     gp: Optuna's Gaussian process, which knows complete trials and fixed dimensions only: pruned trials are told by
     their best epoch, a divergence as bad as the worst, and inactive dimensions stand at their first value.
     """
 
-    def __init__(self, method: str, space: Space, history: History, startup: int, seed: int) -> None:
-        self._space = space
+    def __init__(self, method: str, space: Space, history: History, startup: int, seed: int,
+                 fixed: Mapping[str, Scalar] = MappingProxyType({})) -> None:
+        self._space, self._fixed = space, fixed
         self._flat = method == "gp"
         known = history.chosen(*SHOWN[method]) if method in SHOWN else []
-        frozen = _gp_trials(space, known) if self._flat else _tpe_trials(space, known)
-        sampler = _sampler(method, startup, seed, good=min(_GOOD, -(-history.ended // 10)))
+        alike = [trial for trial in known if fixed.items() <= trial.params.items()]
+        ended = history.ended
+        if fixed and len(alike) >= startup:
+            known, ended = alike, sum(trial.state is not TrialState.RUNNING for trial in alike)
+        frozen = _gp_trials(space, known) if self._flat else _tpe_trials(space, known, fixed)
+        sampler = _sampler(method, startup, seed, good=min(_GOOD, -(-ended // 10)))
         self._study = optuna.create_study(storage=_Shown(frozen), sampler=sampler)
 
     def draw(self) -> Params:
         """The next parameter set: axes, fixed and drawn parameters, active ones only."""
         known = self._space.distributions
         if self._flat:
-            drawn = self._study.ask({**known}).params
+            drawn = {**self._study.ask({**known}).params, **self._fixed}
             return self._space.choose(lambda name, _: drawn[name])
-        trial = self._study.ask()
-        return self._space.choose(lambda name, _: _suggest(trial, name, known[name]))
+        trial, fixed = self._study.ask(), self._fixed
+        return self._space.choose(lambda name, _: fixed[name] if name in fixed else _suggest(trial, name, known[name]))
 
 
 def _sampler(method: str, startup: int, seed: int, good: int) -> BaseSampler:
@@ -101,8 +110,8 @@ def _suggest(trial: optuna.Trial, name: str, known: Distribution) -> Scalar:
     return trial.suggest_float(name, known.low, known.high, step=known.step, log=known.log)
 
 
-def _tpe_trials(space: Space, history: Sequence[Known]) -> list[FrozenTrial]:
-    spread = space.distributions
+def _tpe_trials(space: Space, history: Sequence[Known], fixed: Mapping[str, Scalar]) -> list[FrozenTrial]:
+    spread = {name: known for name, known in space.distributions.items() if name not in fixed}
     trials = []
     for known in history:
         seen = {known.epoch: known.value} if known.state is TrialState.PRUNED and known.value is not None else {}

@@ -20,12 +20,16 @@ class Programs:
         pack = sweep.resources.pack
         self.pack = {"auto": None, "off": 1}.get(pack) if isinstance(pack, str) else pack
         """Trials in step at the most; None: what a probe finds to pay."""
+        self.kernel = None if sweep.resources.kernel == "auto" else sweep.resources.kernel
+        """The one that the user wants; None: the fastest."""
         self._most = max(1, sweep.budget.max_trials // 2)
         self._followers: dict[str, int] = {}
         self._known = chosen(store.sweep(sweep.name).facts)
 
     def find(self, config: FitConfig) -> Choice | None:
         """Return the choice for a shape; None where it must be measured first."""
+        if self.kernel == "torch":
+            return Choice(ProgramConfig(), 1, {})  # it knows no packs: there is nothing to measure
         return self._known.get(bucket(config))
 
     def keep(self, config: FitConfig, choice: Choice) -> None:
@@ -43,6 +47,12 @@ class Programs:
         """Count a trial that took its shape from another."""
         key = shape_key(config)
         self._followers[key] = self._followers.get(key, 0) + 1
+
+
+def program_of(facts: Mapping[str, Any], config: FitConfig) -> ProgramConfig:
+    """Return the program that trials of a shape have in a sweep; torch's own layers where none was chosen."""
+    choice = chosen(facts).get(bucket(config))
+    return choice.program if choice else ProgramConfig()
 
 
 def chosen(facts: Mapping[str, Any]) -> dict[str, Choice]:

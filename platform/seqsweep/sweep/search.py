@@ -149,7 +149,7 @@ class Search:
         if self._exhausted or self._asked >= self._sweep.budget.max_trials or self._time_up():
             return None
         with self._ledger("ask"):
-            trial = self._brain.ask(self._asked) if like is None else self._brain.ask(self._asked, like)
+            trial = self._brain.ask(self._asked, like)
         if trial is None and like is not None:
             return None
         if trial is None:
@@ -194,7 +194,8 @@ class Search:
         leader = self._crew(worker)[0]
         choice = self._programs.find(leader.config)
         if choice is None:
-            self._pool.submit(worker, Probe(leader.trial.number, leader.dispatch, leader.config, self._programs.pack))
+            self._pool.submit(worker, Probe(leader.trial.number, leader.dispatch, leader.config, self._programs.pack,
+                                             self._programs.kernel))
             return
         self._settle(leader, choice)
         while len(self._crew(worker)) < leader.pack and (hand := self._follower(leader)):

@@ -11,24 +11,28 @@ from torch import cuda
 from seqsweep.config.sweep import FitConfig
 from seqsweep.config.training import Choice, Kernel, ProgramConfig
 from seqsweep.data.batch import Prepared
+from seqsweep.errors import InvalidSweep, Problem
 from seqsweep.models.kernels import available
 from seqsweep.training.fit import Fit, Pack
 
 _STEPS, _ROUNDS = 2, 3
-_WORTH = {"torch": 1.0, "other": 0.97, "packed": 0.8}
+_WORTH = {"torch": 1.0, "other": 0.97, "packed": 0.67}
 """What a program may cost, as a share of torch's own: packs ask the search for trials of one shape."""
-_CPU_PACKS, _GPU_PACKS = (4,), (8, 32)
+_CPU_PACKS: tuple[int, ...] = (4,)
+_GPU_PACKS: tuple[int, ...] = (8, 32)
 """How many trials in step are tried."""
 
 
-def choose(config: FitConfig, data: tuple[Prepared, ...], device: str, pack: int | None) -> Choice:
+def choose(config: FitConfig, data: tuple[Prepared, ...], device: str, pack: int | None,
+           kernel: Kernel | None = None) -> Choice:
     """Time a few optimiser steps of each program that could train this shape, in turns, and take the fastest.
 
-    One layer in one direction stands for all: kernels differ in cell, sizes and device. `pack`: see `Probe`.
+    One layer in one direction stands for all: kernels differ in cell, sizes and device. `pack` and `kernel`: see
+    `Probe`. Raises InvalidSweep where the kernel cannot run here.
     """
     config = config.model_copy(update={"early_stopping": None, "model": config.model.model_copy(
         update={"num_layers": 1, "bidirectional": False, "dropout": 0.0})})
-    programs = _candidates(config, device, pack)
+    programs = _candidates(device, pack, kernel)
     if len(programs) == 1:
         return Choice(programs[0][0], programs[0][1], {})
     runs = [_Run(config, data, device, *each) for each in programs]
@@ -42,19 +46,21 @@ def choose(config: FitConfig, data: tuple[Prepared, ...], device: str, pack: int
     return Choice(program, size, named)
 
 
-def _candidates(config: FitConfig, device: str, pack: int | None) -> list[tuple[ProgramConfig, int]]:
-    """Programs and sizes of packs; oneDNN's fused LSTM is faster on a CPU than any of ours, alone or stacked."""
-    if device.startswith("cuda"):
-        ours: tuple[Kernel, ...] = ("triton", "stacked")
-        sizes: tuple[int, ...] = _GPU_PACKS
-    else:
-        ours = ("stacked",) if config.model.cell == "lstm" else ("compiled",)
-        sizes = () if config.model.cell == "lstm" else _CPU_PACKS
+def _candidates(device: str, pack: int | None, kernel: Kernel | None) -> list[tuple[ProgramConfig, int]]:
+    """Programs, and how many trials each trains in step."""
+    if kernel is not None and not available(kernel, device):
+        raise InvalidSweep(Problem("resources.kernel", f"{kernel} cannot run on {device} here", "auto, or torch"))
+    kernels: tuple[Kernel, ...] = ("triton", "stacked") if device.startswith("cuda") else ("compiled",)
+    sizes = _GPU_PACKS if device.startswith("cuda") else _CPU_PACKS
     if pack is not None:
         sizes = (pack,) if pack > 1 else ()
-    ours = tuple(kernel for kernel in ours if available(kernel, device))
-    packed = [(ProgramConfig(kernel=kernel, packed=True), size) for kernel in ours for size in sizes]
-    alone = [(ProgramConfig(kernel=kernel), 1) for kernel in ("torch", *ours) if kernel != "stacked"]
+    ours: list[Kernel] = [each for each in kernels if available(each, device)] or ["stacked"]
+    if kernel is not None:
+        ours = [kernel]
+    alone = [(ProgramConfig(kernel=each), 1) for each in ("torch", *ours) if each != "stacked"]
+    if kernel is not None:
+        alone = [(ProgramConfig(kernel=kernel), 1)]
+    packed = [(ProgramConfig(kernel=each, packed=True), size) for each in ours for size in sizes if each != "torch"]
     return packed if pack is not None and packed else alone + packed
 
 
