@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 import zipfile
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from seqsweep.store.records import Store
 
 ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "platform" / "seqsweep"
@@ -126,6 +129,34 @@ def python(code: str) -> str:
 def test_validation_and_help_load_no_heavy_library(module: str) -> None:
     loaded = python(f"import sys, seqsweep.{module}; print(*sys.modules)").split()
     assert not {"torch", "pandas", "numpy", "optuna", "ray", "mlflow", "sklearn", "sqlalchemy"} & set(loaded)
+
+
+HEAVY = {"ray", "mlflow", "optuna", "torch", "sklearn", "pandas", "pyarrow", "scipy", "numba"}
+
+
+def test_a_worker_starts_with_little_beside_torch() -> None:
+    loaded = set(python("import sys, seqsweep.cluster.worker; print(*sys.modules)").split())
+    assert "torch" in loaded
+    assert not (HEAVY - {"torch"} | {"sqlalchemy", "rich", "typer"}) & loaded
+
+
+def test_ray_starts_before_what_the_search_needs_later_is_imported() -> None:
+    assert not HEAVY & set(python("import sys, seqsweep.pipeline; print(*sys.modules)").split())
+
+
+@pytest.mark.parametrize("verb", [("list",), ("status", "one", "--verbose"), ("leaderboard", "one"), ("stop", "one")])
+def test_reading_verbs_load_no_heavy_library(verb: tuple[str, ...], tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/seqsweep.db"
+    spec = {"version": 1, "name": "one", "task": {"type": "forecasting", "target": "load", "horizon": 1, "context": 2},
+            "data": {"path": "load.csv"}, "metric": {"name": "mae"}, "parameters": {"epochs": {"value": 1}},
+            "split": {"by": "time", "val": "10%", "test": "10%"}, "budget": {"max_trials": 1}}
+    with Store.open(url) as store:
+        store.create_sweep("one", "", json.dumps(spec), "", {})
+    loaded = python(f"import atexit, os, sys; os.environ['SEQSWEEP_STORE'] = {url!r}; sys.argv[1:] = {list(verb)!r}\n"
+                    "atexit.register(lambda: print('modules', *sys.modules))\n"
+                    "from seqsweep.cli.main import main; main()").rpartition("modules")[2].split()
+    assert "sqlalchemy" in loaded
+    assert not HEAVY & set(loaded)
 
 
 BLOCKED = """
