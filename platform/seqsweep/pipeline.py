@@ -20,7 +20,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from seqsweep import __version__
-from seqsweep.cluster.pool import open_pool, ray_session
+from seqsweep.cluster.pool import import_ray, open_pool, ray_session
 from seqsweep.config.settings import Settings
 from seqsweep.config.sweep import Sweep, fit_config, goal_sign
 from seqsweep.errors import Conflict, Problem, Refused, SearchFailed, SeqsweepError, Unavailable
@@ -175,9 +175,12 @@ class _Run:
 
     def _prepare(self, session: contextlib.ExitStack) -> tuple[Prepared, ...]:
         """Prepare the data while Ray, which the session then holds, is starting."""
+        searched = self._searched()
+        if not searched and self.sweep.resources.workers:
+            import_ray()  # alone, since the start of Ray is what takes longest
         with ThreadPoolExecutor(1, "seqsweep-prepare") as executor:
             preparing = executor.submit(_prepared, self.sweep)
-            if not self._searched():
+            if not searched:
                 self._start_ray(preparing, session)
             with self.ledger("data"):
                 data = preparing.result()

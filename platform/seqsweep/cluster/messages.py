@@ -8,6 +8,9 @@ from seqsweep.config.sweep import FitConfig
 from seqsweep.config.training import Choice, Kernel
 from seqsweep.records import Reason, Report
 
+SLICE = 2.0
+"""Seconds after which a worker that trains on lets its progress be seen."""
+
 
 @dataclass(frozen=True)
 class Advance:
@@ -25,7 +28,7 @@ class Advance:
     """The state after `from_epoch`, sent where the worker may not hold it."""
     want_checkpoint: bool = False
     """Send the state back with the answer."""
-    slice_s: float = 2.0
+    slice_s: float = SLICE
     """Answer after the epoch in which this many seconds have passed, reached or not, so that progress is seen."""
 
 

@@ -183,6 +183,15 @@ class RayPool:
             raise Unavailable(f"{_START_FAILURES} workers in a row died while starting; the last one said:\n{error}")
 
 
+def import_ray() -> Any:
+    """The library, with its environment set: it reads a part of it when it is imported."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    return ray
+
+
 @contextlib.contextmanager
 def ray_session(address: str, resources: ResourcesConfig) -> Iterator[None]:
     """Join the cluster at `address`, or start one on this machine (`local`); leave or end it afterwards.
@@ -193,10 +202,7 @@ def ray_session(address: str, resources: ResourcesConfig) -> Iterator[None]:
     if resources.workers == 0:
         yield
         return
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    import ray
-
+    ray = import_ray()
     if ray.is_initialized():
         yield
         return

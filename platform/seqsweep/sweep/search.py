@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from seqsweep.cluster.messages import Advance, Advanced, Failure, Lost, Probe, Probed
+from seqsweep.cluster.messages import SLICE, Advance, Advanced, Failure, Lost, Probe, Probed
 from seqsweep.cluster.pool import Pool
 from seqsweep.config.shapes import shape_key
 from seqsweep.config.sweep import Sweep, fit_config, goal_sign
@@ -233,9 +233,11 @@ class Search:
         with self._ledger("prune"):
             hand.to_epoch = self._pruner.next_step(hand.trial.number, hand.epoch, hand.config.training.epochs)
         due = time.monotonic() - hand.checkpoint_at >= CHECKPOINT_EVERY
+        first = not hand.epoch and hand.trial.number < self._pool.size  # the sweep's first epoch is shown at once
         return Advance(
             hand.trial.number, hand.dispatch, hand.config, hand.epoch, hand.epoch if hand.leaving else hand.to_epoch,
-            checkpoint=hand.checkpoint if hand.fresh else None, want_checkpoint=due or hand.leaving)
+            checkpoint=hand.checkpoint if hand.fresh else None, want_checkpoint=due or hand.leaving,
+            slice_s=0.0 if first else SLICE)
 
     # -- gather and decide
 
