@@ -11,6 +11,7 @@ from seqsweep.config.sweep import Sweep
 from seqsweep.data.batch import DataInfo, Prepared, Samples
 
 CONTEXT, HORIZON = 12, 3
+RESOURCES = {"workers": 0, "kernel": "torch"}
 
 
 def toy_series(rows: int = 260, seed: int = 0) -> Prepared:
@@ -38,6 +39,6 @@ def toy_sweep(**keys: Any) -> Sweep:
         "data": {"path": "toy.csv"}, "metric": {"name": "mae", "goal": "minimize"}, "method": "random", "seed": 3,
         "parameters": {"learning_rate": {"min": 1e-3, "max": 1e-1, "log": True}, "hidden_size": {"values": [4, 8]},
                        "epochs": {"value": 3}, "batch_size": {"value": 32}},
-        "early_terminate": {"type": "none"}, "budget": {"max_trials": 6}, "resources": {"workers": 0, "kernel": "torch"}}
-    keys["resources"] = document["resources"] | keys.get("resources", {})
+        "early_terminate": {"type": "none"}, "budget": {"max_trials": 6}, "resources": RESOURCES}
+    keys["resources"] = RESOURCES | keys.get("resources", {})
     return Sweep.model_validate_json(json.dumps(document | keys))

@@ -12,7 +12,8 @@ from training_toys import seal, tones, tones_config, wave, wave_config
 from seqsweep.config.training import TrainingConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.training.fit import Fit
-from seqsweep.training.optim import Plateau, build_optimizer, clip, learning_rate
+from seqsweep.training.optim import Plateau, clip, learning_rate
+from seqsweep.training.rules import build_rule
 
 
 @pytest.mark.parametrize("largest", [0.0, 0.5, 1e6])
@@ -35,12 +36,12 @@ def test_update_rules_are_torchs_plain_ones(name: str, expected: type[torch.opti
     config = TrainingConfig.model_validate({"optimizer": name, "learning_rate": 0.1, "weight_decay": 0.01})
     weights = [nn.Parameter(torch.ones(4)), nn.Parameter(torch.ones(4))]
     extra: dict[str, Any] = {"momentum": 0.9} if name == "sgd" else {}
-    rules = [build_optimizer(config, weights[:1]),
-             expected([weights[1]], lr=0.1, weight_decay=0.01, foreach=False, **extra)]  # type: ignore[call-arg]
+    ours = build_rule(config, weights[:1])
+    theirs = expected([weights[1]], lr=0.1, weight_decay=0.01, foreach=False, **extra)  # type: ignore[call-arg]
     for step in range(5):
-        for weight, rule in zip(weights, rules, strict=True):
-            weight.grad = torch.tensor([1.0, -0.5, 0.1, 0.0]) * (step + 1)
-            rule.step()
+        weights[1].grad = torch.tensor([1.0, -0.5, 0.1, 0.0]) * (step + 1)
+        ours.step([weights[1].grad.clone()], 0.1)
+        theirs.step()
     torch.testing.assert_close(weights[0], weights[1])
 
 

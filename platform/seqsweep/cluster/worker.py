@@ -12,6 +12,7 @@ import torch
 from seqsweep.cluster.messages import Advance, Advanced, Failure, Probe, Probed
 from seqsweep.data.batch import Prepared
 from seqsweep.errors import SeqsweepError
+from seqsweep.models.memory import keep_pages
 from seqsweep.records import Reason, Report
 from seqsweep.training.fit import Fit, Pack
 from seqsweep.training.probe import choose
@@ -28,6 +29,7 @@ class Worker:
 
     def __init__(self, data: tuple[Prepared, ...], threads: int = 1, device: str = "auto") -> None:
         torch.set_num_threads(threads)
+        keep_pages()
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self._data = data

@@ -48,7 +48,10 @@ class Recurrent(nn.Module):
             if layer and key is not None and self.config.dropout:
                 out_BTH = dropout(out_BTH, self.dropout_rate, key, layer)
             out_BTH = self._layer(layer, self._same_mask(out_BTH, key, layers + layer), length_B)
-        return self._same_mask(self._pool(out_BTH, length_B).unsqueeze(1), key, 2 * layers).squeeze(1)
+        pooled_BH = self._pool(out_BTH, length_B)
+        if key is None or not self.config.variational_dropout:
+            return pooled_BH
+        return dropout(pooled_BH, self.variational_rate, key, 2 * layers)
 
     def _layer(self, layer: int, x_BTF: Tensor, length_B: Tensor | None) -> Tensor:
         out_BTH = self._run(self.forwards[layer], x_BTF)

@@ -63,6 +63,8 @@ class Batch:
     """What the step's dropout depends on, an int32 scalar; None where nothing is dropped."""
 
     @property
-    def static(self) -> Tensor:
-        """Static features of each sample's series."""
+    def static(self) -> Tensor | None:
+        """Static features of each sample's series; None where there are none."""
+        if not self.arrays.static_SC.shape[1]:
+            return None
         return self.arrays.static_SC.index_select(0, self.series_B)

@@ -31,7 +31,8 @@ class Classifier(Learner):
     def forward(self, batch: Batch) -> Tensor:
         """Return logits `(B, C)`."""
         state_BH = self.encoder(batch.x_BLF, batch.length_B, batch.key)
-        logits_BC: Tensor = self.head(torch.cat([state_BH, batch.static], dim=1))
+        static = batch.static
+        logits_BC: Tensor = self.head(state_BH if static is None else torch.cat([state_BH, static], dim=1))
         return logits_BC
 
     def loss(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

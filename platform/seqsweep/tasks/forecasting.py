@@ -82,7 +82,9 @@ class Forecaster(Learner):
     def _past(self, batch: Batch) -> Tensor:
         return batch.x_BLF[:, :self.task.context]
 
-    def _known(self, batch: Batch) -> Tensor:
+    def _known(self, batch: Batch) -> Tensor | None:
+        if not len(self.known_K):
+            return None
         return batch.x_BLF[:, self.task.context:].index_select(2, self.known_K)
 
     def _future(self, batch: Batch) -> Tensor:

@@ -24,9 +24,11 @@ class DirectHead(nn.Module):
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, state_BH: Tensor, known_BHK: Tensor, static_BC: Tensor) -> Tensor:
-        """Return `(B, horizon, D, Q)`, increasing along Q."""
-        joined = torch.cat([state_BH, known_BHK.flatten(1), static_BC], dim=1)
+    def forward(self, state_BH: Tensor, known_BHK: Tensor | None, static_BC: Tensor | None) -> Tensor:
+        """Return `(B, horizon, D, Q)`, increasing along Q; None where nothing is known ahead, or of the series."""
+        parts = [state_BH, None if known_BHK is None else known_BHK.flatten(1), static_BC]
+        given = [part for part in parts if part is not None]
+        joined = torch.cat(given, dim=1) if len(given) > 1 else state_BH
         free_BHDQ = self.linear(joined).unflatten(1, self.shape)
         return in_order(free_BHDQ, self.quantiles.index(0.5)) if self.quantiles else free_BHDQ
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import logging
 import re
 import socket
@@ -36,6 +38,8 @@ def connect(uri: str) -> MlflowClient:
     _require_listener(uri)
     with answering(uri), _one_at_a_time(uri):
         _create_whole(uri)
+        if database := _sqlite_file(uri):
+            _settle_at_end(database)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -62,6 +66,17 @@ def _create_whole(uri: str) -> None:
     with contextlib.closing(sqlite3.connect(database)) as connection:
         # A commit costs half, and a person who looks at the runs keeps nobody from writing them.
         connection.execute("PRAGMA journal_mode = WAL")
+
+
+@functools.cache
+def _settle_at_end(database: str) -> None:
+    """Bring the write-ahead log into the file when this process ends: people copy and move the file alone."""
+    def settle() -> None:
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(f"file:{database}?mode=rw", uri=True,
+                                                                                   timeout=5.0)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    atexit.register(settle)
 
 
 def _sqlite_file(uri: str) -> str:

@@ -6,6 +6,7 @@ Shapes: K trials, S steps of an epoch, B samples.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,7 +58,7 @@ class Alone:
 
     def backward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """See Engine."""
-        with torch.autocast("cuda", torch.bfloat16, enabled=self._mixed):
+        with _precision(self._mixed):
             output = self._learner(batch)
         loss, weight = self._learner.loss(_whole(output), batch)
         torch.autograd.backward(loss)
@@ -65,11 +66,12 @@ class Alone:
 
     def clear(self) -> None:
         """See Engine."""
-        self.folds[0].optimizer.zero_grad()
+        for parameter in self.folds[0].parameters:
+            parameter.grad = None
 
     def outputs(self, batch: Batch) -> Tensor:
         """See Engine."""
-        with torch.autocast("cuda", torch.bfloat16, enabled=self._mixed):
+        with _precision(self._mixed):
             output: Tensor = self._learner(batch)
         return _whole(output).unsqueeze(0)
 
@@ -113,7 +115,7 @@ class Together:
 
     def backward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """See Engine."""
-        with torch.autocast("cuda", torch.bfloat16, enabled=self._mixed):
+        with _precision(self._mixed):
             loss_K, weight_K = self._call(batch, 0, loss=True)
         torch.autograd.backward(loss_K.sum())
         return loss_K.detach(), weight_K
@@ -124,7 +126,7 @@ class Together:
 
     def outputs(self, batch: Batch) -> Tensor:
         """See Engine."""
-        with torch.autocast("cuda", torch.bfloat16, enabled=self._mixed):
+        with _precision(self._mixed):
             return _whole(self._call(batch, None, loss=False))
 
     def _call(self, batch: Batch, dim: int | None, *, loss: bool) -> Any:
@@ -170,12 +172,12 @@ def train(engine: Engine, epochs: Sequence[int], factors: Sequence[float]) -> li
         loss_K, weight_K = engine.backward(batch)
         norm_K = torch.stack([fold.update(rate) for fold, rate in zip(folds, rates, strict=True)])
         engine.clear()
-        table.append(torch.stack([loss_K.double(), weight_K.double(), norm_K.double()]))
+        table.append(torch.stack([loss_K, weight_K, norm_K]))
         if first.device.type == "cpu":
             alive_K &= np.isfinite(table[-1].numpy()).all(0)
             if not alive_K.any():
                 break
-    figures_S3K = torch.stack(table).cpu().numpy()
+    figures_S3K = torch.stack(table).cpu().double().numpy()
     return [_summary(figures_S3K[:, :, k]) | {"learning_rate": rate} for k, rate in enumerate(rates)]
 
 
@@ -201,6 +203,10 @@ def _summary(figures_S3: npt.NDArray[np.float64]) -> Figures:
     with np.errstate(all="ignore"):
         train_loss = float("nan") if len(broken) else float((loss_S * weight_S).sum() / weight_S.sum())
         return {"train_loss": train_loss, "grad_norm": float(norm_S.mean()), "grad_norm_max": float(norm_S.max())}
+
+
+def _precision(mixed: bool) -> AbstractContextManager[Any]:
+    return torch.autocast("cuda", torch.bfloat16) if mixed else nullcontext()
 
 
 def _whole(output: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from seqsweep.tasks.classification import Classifier
 from seqsweep.tasks.forecasting import Forecaster
 from seqsweep.tasks.learner import Learner
 from seqsweep.training.batches import Loader
-from seqsweep.training.optim import build_optimizer, clip, learning_rate, load_optimizer, optimizer_arrays
+from seqsweep.training.optim import clip, learning_rate
+from seqsweep.training.rules import build_rule
 from seqsweep.training.state import scoped, within
 
 EVALUATION_ROWS = 65_536
@@ -45,7 +46,7 @@ class Fold:
         self.learner = build_learner(config, data).to(self.device, arrays.values_TF.dtype)
         self.learner.encoder.kernel = config.program.kernel
         self.parameters = list(self.learner.parameters())
-        self.optimizer = build_optimizer(config.training, self.parameters)
+        self.rule = build_rule(config.training, self.parameters)
         self.train_loader = Loader(arrays, data.parts["train"], config.training.batch_size)
         self.val_loader = Loader(arrays, data.parts["val"], evaluation_batch(data, "val"))
         self.mixed = config.training.precision == "mixed" and self.device.type == "cuda"
@@ -66,9 +67,9 @@ class Fold:
 
     def update(self, rate: float) -> Tensor:
         """Clip the gradients and change the weights; return the gradient's norm before, not fetched."""
-        norm = clip([p.grad for p in self.parameters if p.grad is not None], self.config.training.clip_norm)
-        self.optimizer.param_groups[0]["lr"] = rate
-        self.optimizer.step()
+        gradients = [p.grad for p in self.parameters if p.grad is not None]  # every one has
+        norm = clip(gradients, self.config.training.clip_norm)
+        self.rule.step(gradients, rate)
         return norm
 
     def weights(self) -> dict[str, Any]:
@@ -77,12 +78,12 @@ class Fold:
 
     def state(self) -> dict[str, Any]:
         """Return all that training goes on from: weights, and the optimiser's memory."""
-        return scoped("weights", self.weights()) | scoped("optimizer", optimizer_arrays(self.optimizer))
+        return scoped("weights", self.weights()) | scoped("optimizer", self.rule.state())
 
     def load(self, arrays: dict[str, Any]) -> None:
         """Put a state back."""
         load_weights(self.learner, within("weights", arrays))
-        load_optimizer(self.optimizer, within("optimizer", arrays))
+        self.rule.load(within("optimizer", arrays))
 
 
 def evaluation_batch(data: Prepared, part: str) -> int:
