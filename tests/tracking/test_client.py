@@ -38,3 +38,15 @@ def test_half_made_tables_are_told_with_the_way_out(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(Unavailable, match="Delete the file"):
         connect(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+def test_a_deleted_database_is_made_anew_though_its_log_was_left(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    script = (f"import os, signal; from seqsweep.tracking.client import connect; client = connect({uri!r})\n"
+              "for number in range(20): client.create_experiment(str(number))\n"
+              "os.kill(os.getpid(), signal.SIGKILL)")
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, stderr=subprocess.DEVNULL,
+                   env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "platform")})
+    assert (tmp_path / "mlflow.db-wal").stat().st_size > 0
+    (tmp_path / "mlflow.db").unlink()
+    assert [one.name for one in connect(uri).search_experiments()] == ["Default"]

@@ -58,8 +58,8 @@ def _create_whole(uri: str) -> None:
     if not database or Path(database).exists():
         return
     new = Path(f"{database}.new")
-    for left in (new, Path(f"{new}-journal")):
-        left.unlink(missing_ok=True)
+    for left in (f"{new}", f"{new}-journal", f"{database}-wal", f"{database}-shm"):  # the latter of a deleted file
+        Path(left).unlink(missing_ok=True)
     new_uri = uri.replace(database, str(new), 1)
     MlflowClient(tracking_uri=new_uri, registry_uri=new_uri).search_experiments(max_results=1)
     new.rename(database)
