@@ -72,8 +72,9 @@ def _create_whole(uri: str) -> None:
 def _settle_at_end(database: str) -> None:
     """Bring the write-ahead log into the file when this process ends: people copy and move the file alone."""
     def settle() -> None:
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(f"file:{database}?mode=rw", uri=True,
-                                                                                   timeout=5.0)) as connection:
+        address = f"file:{database}?mode=rw"
+        with (contextlib.suppress(sqlite3.Error),
+              contextlib.closing(sqlite3.connect(address, uri=True, timeout=5.0)) as connection):
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     atexit.register(settle)
