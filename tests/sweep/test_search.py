@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toys import toy_series, toy_sweep
 
 from seqsweep.cluster.messages import Advance, Advanced, Event, Failure, Lost, Probe
 from seqsweep.cluster.pool import LocalPool
-from seqsweep.config.sweep import Sweep
+from seqsweep.config.sweep import Sweep, fit_config
 from seqsweep.errors import SearchFailed
 from seqsweep.records import Reason, TrialState
 from seqsweep.store.records import Store
 from seqsweep.sweep import Progress, Search
+from seqsweep.sweep.programs import program_of
+from seqsweep.training.fit import Fit
 
 
 @pytest.fixture
@@ -236,3 +240,71 @@ def test_a_second_controller_is_refused(store: Store) -> None:
     store.create_sweep("toy", "", "{}", "hash", {})
     with store.acquire("toy"), pytest.raises(Conflict, match="being run by process"):
         store.acquire("toy")
+
+
+PACKED = {"kernel": "stacked", "pack": 3}
+
+
+def assert_each_is_what_it_is_alone(store: Store, sweep: Sweep) -> None:
+    """Every trial's curve, to the bit, from its parameters, its seed and its program."""
+    for record in store.trials("toy"):
+        config = fit_config(sweep, record.trial.params, record.trial.seed)
+        program = program_of(store.sweep("toy").facts, config)
+        assert program.packed
+        fit = Fit(config.model_copy(update={"program": program}), (toy_series(),))
+        for report in record.reports:
+            alone = fit.advance().metrics
+            assert {**report.metrics, "seconds": 0} == {**alone, "seconds": 0}, (record.number, report.epoch)
+
+
+@pytest.mark.parametrize("keys", [
+    {}, {"early_terminate": {"type": "asha", "min_epochs": 1, "eta": 2}}, {"method": "tpe"}, {"method": "grid"}])
+def test_trials_of_one_shape_are_trained_in_step(store: Store, keys: dict[str, Any]) -> None:
+    rates: dict[str, Any] = {"min": 1e-3, "max": 1e-1, "log": True}
+    if keys.get("method") == "grid":
+        rates = {"values": [0.001, 0.003, 0.01, 0.03, 0.1, 0.3]}
+    sweep = toy_sweep(resources=PACKED, budget={"max_trials": 12}, parameters={
+        "learning_rate": rates, "hidden_size": {"values": [4, 8]}, "epochs": {"values": [2, 3, 4], "search": "auto"}
+        if keys.get("method") != "grid" else {"value": 3}, "batch_size": {"value": 32}}, **keys)
+    sizes: list[int] = []
+    assert search(store, sweep, observe=lambda progress: sizes.append(len(progress.running)))
+    records = store.trials("toy")
+    assert [record.number for record in records] == list(range(12))
+    assert all(record.outcome for record in records)
+    assert max(sizes) == 3
+    shapes = Counter(record.trial.params["hidden_size"] for record in records)
+    assert len(shapes) == 2
+    assert_each_is_what_it_is_alone(store, sweep)
+
+
+def test_a_pack_that_loses_its_worker_goes_on_and_a_stop_leaves_every_member(store: Store) -> None:
+    sweep = toy_sweep(resources=PACKED, budget={"max_trials": 6}, retries=9)
+    count, stop = [0], threading.Event()
+
+    def fault(work: Advance) -> Event | None:
+        count[0] += 1
+        if count[0] == 3:
+            stop.set()
+        return Event(0, Lost("killed")) if count[0] in (1, 2, 5) else None
+
+    assert not search(store, sweep, fault=fault, stop=stop)
+    assert search(store, sweep)
+    records = store.trials("toy")
+    assert [(record.number, record.state) for record in records] == [(n, TrialState.COMPLETE) for n in range(6)]
+    assert_each_is_what_it_is_alone(store, sweep)
+
+
+def test_a_choice_stands_when_the_sweep_goes_on(store: Store) -> None:
+    auto = {"kernel": "auto", "pack": "off"}
+    assert search(store, toy_sweep(resources=auto, budget={"max_trials": 2}))
+    facts = store.sweep("toy").facts["programs"]
+    assert facts
+    swapped = {name: {**each, "kernel": "stacked", "packed": False} for name, each in facts.items()}
+    with store.acquire("toy") as lease:
+        store.update_sweep(lease, facts={"programs": swapped})
+    assert search(store, toy_sweep(resources=auto, budget={"max_trials": 4}))
+    first, later = store.trials("toy")[:2], store.trials("toy")[2:]
+    known = {record.trial.params["hidden_size"] for record in first}
+    again = [record for record in later if record.trial.params["hidden_size"] in known]
+    assert again
+    assert {record.extra["kernel"] for record in again} == {"stacked"}

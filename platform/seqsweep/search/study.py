@@ -22,10 +22,10 @@ from seqsweep.search.space import Distribution, Params, Space
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-SHOWN = {"tpe": (75, 50), "gp": (50, 100)}
+SHOWN = {"tpe": (125, 125), "gp": (50, 100)}
 """How many of a cell's ended trials a sampler is shown: the best, and others evenly spread over the rest.
 
-So an ask costs the same at 5,000 trials as at 125. The search is as good within noise (benchmarks/search.py): TPE's
+So an ask costs the same at 5,000 trials as at 250. What the cap does to the search, benchmarks/search.py shows: TPE's
 model of the good trials is the one it would have of all, that of the others stays sharp near the optimum.
 """
 _GOOD = 25

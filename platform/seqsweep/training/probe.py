@@ -13,14 +13,18 @@ from seqsweep.config.training import Choice, Kernel, ProgramConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.errors import InvalidSweep, Problem
 from seqsweep.models.kernels import available
+from seqsweep.tasks.batch import Batch
 from seqsweep.training.fit import Fit, Pack
 
 _STEPS, _ROUNDS = 2, 3
+_HOPELESS = 2.0
+"""Times the fastest after the first round, and a program is measured no further."""
 _WORTH = {"torch": 1.0, "other": 0.97, "packed": 0.67}
 """What a program may cost, as a share of torch's own: packs ask the search for trials of one shape."""
-_CPU_PACKS: tuple[int, ...] = (4,)
-_GPU_PACKS: tuple[int, ...] = (8, 32)
+_PACKS: dict[str, tuple[int, ...]] = {"cpu": (4,), "cuda": (8, 32)}
 """How many trials in step are tried."""
+_SHORT = 2e-3
+"""Seconds of a step on a CPU above which a pack has too little beside the kernel to share."""
 
 
 def choose(config: FitConfig, data: tuple[Prepared, ...], device: str, pack: int | None,
@@ -30,44 +34,48 @@ def choose(config: FitConfig, data: tuple[Prepared, ...], device: str, pack: int
     One layer in one direction stands for all: kernels differ in cell, sizes and device. `pack` and `kernel`: see
     `Probe`. Raises InvalidSweep where the kernel cannot run here.
     """
-    config = config.model_copy(update={"early_stopping": None, "model": config.model.model_copy(
-        update={"num_layers": 1, "bidirectional": False, "dropout": 0.0})})
-    programs = _candidates(device, pack, kernel)
-    if len(programs) == 1:
-        return Choice(programs[0][0], programs[0][1], {})
-    runs = [_Run(config, data, device, *each) for each in programs]
-    best = [math.inf] * len(runs)
-    for _ in range(_ROUNDS):
-        best = [min(before, run.seconds()) for before, run in zip(best, runs, strict=True)]
-    cost = [seconds / _worth(program, pack) for seconds, (program, _) in zip(best, programs, strict=True)]
-    program, size = programs[cost.index(min(cost))]
-    named = {f"{program.kernel}{f' x{count}' if program.packed else ''}": seconds
-             for seconds, (program, count) in zip(best, programs, strict=True)}
-    return Choice(program, size, named)
-
-
-def _candidates(device: str, pack: int | None, kernel: Kernel | None) -> list[tuple[ProgramConfig, int]]:
-    """Programs, and how many trials each trains in step."""
     if kernel is not None and not available(kernel, device):
         raise InvalidSweep(Problem("resources.kernel", f"{kernel} cannot run on {device} here", "auto, or torch"))
-    kernels: tuple[Kernel, ...] = ("triton", "stacked") if device.startswith("cuda") else ("compiled",)
-    sizes = _GPU_PACKS if device.startswith("cuda") else _CPU_PACKS
-    if pack is not None:
-        sizes = (pack,) if pack > 1 else ()
-    ours: list[Kernel] = [each for each in kernels if available(each, device)] or ["stacked"]
-    if kernel is not None:
-        ours = [kernel]
-    alone = [(ProgramConfig(kernel=each), 1) for each in ("torch", *ours) if each != "stacked"]
-    if kernel is not None:
-        alone = [(ProgramConfig(kernel=kernel), 1)]
-    packed = [(ProgramConfig(kernel=each, packed=True), size) for each in ours for size in sizes if each != "torch"]
-    return packed if pack is not None and packed else alone + packed
+    place = "cuda" if device.startswith("cuda") else "cpu"
+    config = config.model_copy(update={"early_stopping": None, "model": config.model.model_copy(
+        update={"num_layers": 1, "bidirectional": False, "dropout": 0.0})})
+    alone, packed = _programs(place, pack, kernel)
+    found: dict[tuple[ProgramConfig, int], float] = {}
+    if not (pack and packed):
+        if len(alone) == 1 and not packed:
+            return Choice(*alone[0], {})
+        found |= _measure(config, data, device, alone)
+    if pack or place == "cuda" or min(found.values()) < _SHORT:
+        found |= _measure(config, data, device, packed)
+    best = min(found, key=lambda each: found[each] / _worth(each[0]))
+    return Choice(*best, {f"{program.kernel}{f' x{size}' if program.packed else ''}": seconds
+                          for (program, size), seconds in found.items()})
 
 
-def _worth(program: ProgramConfig, pack: int | None) -> float:
-    if program.packed and pack is None:
-        return _WORTH["packed"]
-    return _WORTH["torch" if program.kernel == "torch" else "other"]
+def _programs(place: str, pack: int | None, kernel: Kernel | None
+              ) -> tuple[list[tuple[ProgramConfig, int]], list[tuple[ProgramConfig, int]]]:
+    """Programs for one trial alone, and for several in step; of a kernel that is only good for packs, no other."""
+    fast: tuple[Kernel, ...] = ("triton", "stacked") if place == "cuda" else ("compiled",)
+    ours = [kernel] if kernel else [each for each in fast if available(each, place)] or ["stacked"]
+    alone: list[Kernel] = [kernel] if kernel else ["torch", *(each for each in ours if each != "stacked")]
+    sizes = _PACKS[place] if pack is None else (pack,) if pack > 1 else ()
+    return ([(ProgramConfig(kernel=each), 1) for each in alone],
+            [(ProgramConfig(kernel=each, packed=True), size) for each in ours if each != "torch" for size in sizes])
+
+
+def _measure(config: FitConfig, data: tuple[Prepared, ...], device: str, programs: list[tuple[ProgramConfig, int]]
+             ) -> dict[tuple[ProgramConfig, int], float]:
+    runs = {(program, size): _Run(config, data, device, program, size) for program, size in programs}
+    best = dict.fromkeys(runs, math.inf)
+    for _ in range(_ROUNDS):
+        for each, run in runs.items():
+            if best[each] is math.inf or best[each] < _HOPELESS * min(best.values()):
+                best[each] = min(best[each], run.seconds())
+    return best
+
+
+def _worth(program: ProgramConfig) -> float:
+    return _WORTH["packed"] if program.packed else _WORTH["torch" if program.kernel == "torch" else "other"]
 
 
 class _Run:
@@ -81,19 +89,21 @@ class _Run:
         folds = self._engine.folds
         self._batches = list(islice(self._engine.batches([fold.order(1) for fold in folds],
                                                          [fold.keys(1) for fold in folds]), _STEPS))
-        self.seconds()  # the first steps load and compile
+        self._go(self._batches[:1])  # the first step loads and compiles
 
     def seconds(self) -> float:
         """Seconds of one trial's step."""
+        return self._go(self._batches) / len(self._batches) / self._size
+
+    def _go(self, batches: list[Batch]) -> float:
         if self._on_gpu:
             cuda.synchronize()
         begun = time.perf_counter()
-        for batch in self._batches:
+        for batch in batches:
             self._engine.backward(batch)
             for fold in self._engine.folds:
                 fold.update(1e-4)
             self._engine.clear()
         if self._on_gpu:
             cuda.synchronize()
-        return (time.perf_counter() - begun) / len(self._batches) / self._size
-
+        return time.perf_counter() - begun

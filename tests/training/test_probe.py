@@ -1,0 +1,58 @@
+"""What a probe chooses, and that it stands by what it is told."""
+
+import pytest
+from training_toys import tones, tones_config, wave, wave_config
+
+from seqsweep.config.training import Kernel, ProgramConfig
+from seqsweep.errors import InvalidSweep
+from seqsweep.models.kernels import available
+from seqsweep.training import probe
+from seqsweep.training.fit import Fit
+
+needs_numba = pytest.mark.skipif(not available("compiled"), reason="numba is not installed")
+
+
+@needs_numba
+def test_it_measures_every_program_and_the_choice_trains() -> None:
+    config = wave_config(cell="gru", num_layers=2, dropout=0.1)
+    choice = probe.choose(config, (wave(),), "cpu", None)
+    assert {"torch", "compiled"} <= set(choice.seconds)
+    assert all(0 < seconds < 10 for seconds in choice.seconds.values())
+    Fit(config.model_copy(update={"program": choice.program}), (wave(),)).advance()
+
+
+@needs_numba
+def test_the_fastest_is_taken_but_a_pack_must_be_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = {("torch", 1): 1.0, ("compiled", 1): 1.0, ("compiled", 4): 1.0}
+
+    def seconds(run: probe._Run) -> float:
+        return figures[run._engine.folds[0].config.program.kernel, run._size] * 1e-4
+
+    monkeypatch.setattr(probe._Run, "seconds", seconds)
+
+    def chosen(**changed: float) -> tuple[str, int]:
+        figures.update({("torch", 1): 1.0, ("compiled", 1): 1.0, ("compiled", 4): 1.0})
+        figures.update({("compiled", 4) if name == "x4" else (name, 1): value for name, value in changed.items()})
+        choice = probe.choose(wave_config(cell="gru"), (wave(),), "cpu", None)
+        return choice.program.kernel, choice.pack
+
+    assert chosen() == ("torch", 1)
+    assert chosen(compiled=0.98) == ("torch", 1)
+    assert chosen(compiled=0.9) == ("compiled", 1)
+    assert chosen(compiled=0.9, x4=0.7) == ("compiled", 1)
+    assert chosen(compiled=0.9, x4=0.5) == ("compiled", 4)
+    assert chosen(torch=0.3, x4=0.5) == ("torch", 1)
+
+
+@pytest.mark.parametrize(("pack", "kernel", "expected"), [
+    (1, "torch", (ProgramConfig(), 1)), (None, "torch", (ProgramConfig(), 1)),
+    (3, "stacked", (ProgramConfig(kernel="stacked", packed=True), 3)),
+    (1, "stacked", (ProgramConfig(kernel="stacked"), 1))])
+def test_what_the_user_asked_for(pack: int | None, kernel: Kernel, expected: tuple[ProgramConfig, int]) -> None:
+    choice = probe.choose(tones_config(cell="gru"), (tones(),), "cpu", pack, kernel)
+    assert (choice.program, choice.pack) == expected
+
+
+def test_a_kernel_that_cannot_run_here_is_refused() -> None:
+    with pytest.raises(InvalidSweep, match="triton cannot run on cpu here"):
+        probe.choose(wave_config(), (wave(),), "cpu", 1, "triton")
