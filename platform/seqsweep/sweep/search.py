@@ -93,7 +93,9 @@ class Search:
     def _restore(self) -> None:
         records = self._store.trials(self._sweep.name)
         self._brain.restore(records)
-        self._asked = len(records)
+        stored = {record.number for record in records}
+        # A follower may have been started before a trial asked ahead of it, which a kill takes back.
+        self._numbers = deque(n for n in range(self._sweep.budget.max_trials) if n not in stored)
         for record in records:
             self._pruner.see(record.trial, record.reports)
             self._counts[record.state] += 1
@@ -146,17 +148,17 @@ class Search:
             self._ahead.append(trial)
 
     def _ask(self, like: Trial | None = None) -> Trial | None:
-        if self._exhausted or self._asked >= self._sweep.budget.max_trials or self._time_up():
+        if self._exhausted or not self._numbers or self._time_up():
             return None
         with self._ledger("ask"):
-            trial = self._brain.ask(self._asked, like)
+            trial = self._brain.ask(self._numbers[0], like)
         if trial is None and like is not None:
             return None
         if trial is None:
             self._exhausted = True
             self._note = "every combination of the search space has been tried"
             return None
-        self._asked += 1
+        self._numbers.popleft()
         return trial
 
     def _dispatch(self) -> None:
