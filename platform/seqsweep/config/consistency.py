@@ -35,6 +35,8 @@ def check_sections(draft: Draft) -> None:
         _check_pruner(draft)
     if draft.sound("register", "promote"):
         _check_registry(draft)
+    if draft.sound("resources"):
+        _check_resources(draft)
 
 
 def _check_metric(draft: Draft) -> None:
@@ -52,6 +54,13 @@ def _check_metric(draft: Draft) -> None:
     elif metric.goal not in (None, known[metric.name]):
         draft.refuse(("metric", "goal"), f"{metric.name} cannot be {metric.goal}d: that would look for the worst model",
                      f"goal: {known[metric.name]}, or no goal at all")
+
+
+def _check_resources(draft: Draft) -> None:
+    resources = draft.sweep.resources
+    if resources.kernel == "torch" and resources.pack not in ("auto", "off", 1):
+        draft.refuse(("resources", "pack"), "torch's own layers cannot train several trials in step",
+                     "pack: off, or kernel: compiled or stacked (CPU), triton (GPU)")
 
 
 def _check_task(draft: Draft) -> None:

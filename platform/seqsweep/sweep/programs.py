@@ -28,9 +28,10 @@ class Programs:
 
     def find(self, config: FitConfig) -> Choice | None:
         """Return the choice for a shape; None where it must be measured first."""
-        if self.kernel == "torch":
+        known = self._known.get(bucket(config))
+        if known is None and self.kernel == "torch":
             return Choice(ProgramConfig(), 1, {})  # it knows no packs: there is nothing to measure
-        return self._known.get(bucket(config))
+        return known
 
     def keep(self, config: FitConfig, choice: Choice) -> None:
         """Store what a probe found; the first of two answers stands."""

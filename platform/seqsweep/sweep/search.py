@@ -206,7 +206,8 @@ class Search:
 
     def _settle(self, hand: Hand, choice: Choice) -> None:
         if not hand.pack:
-            hand.config, hand.pack = hand.config.model_copy(update={"program": choice.program}), choice.pack
+            hand.config = hand.config.model_copy(update={"program": choice.program})
+            hand.pack = min(choice.pack, self._programs.pack or choice.pack)
 
     def _follower(self, leader: Hand) -> Hand | None:
         """A trial to train in step with the leader: one that waits, or a new one of its shape."""
