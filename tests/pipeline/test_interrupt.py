@@ -202,7 +202,7 @@ def test_an_interrupt_ends_tidily_and_a_kill_does_no_harm(
     second.process.kill()
     second.process.wait()
     gone(second.family, 20, but=AGENTS)
-    assert closed_rows(first.settings)[:len(rows)] == rows
+    assert all(row in closed_rows(first.settings) for row in rows)  # a trial of a lower number may have ended since
 
     before = closed_rows(first.settings)
     third = start("resume", "load")
