@@ -11,7 +11,7 @@ import torch
 
 from seqsweep.cluster.messages import Advance, Advanced, Failure, Probe, Probed
 from seqsweep.data.batch import Prepared
-from seqsweep.errors import SeqsweepError
+from seqsweep.errors import InvalidSweep
 from seqsweep.models.memory import keep_pages
 from seqsweep.records import Reason, Report
 from seqsweep.training.fit import Fit, Pack
@@ -130,4 +130,4 @@ def _failure(error: Exception) -> Failure:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return Failure(Reason.OUT_OF_MEMORY, text)
-    return Failure(Reason.USER_ERROR, str(error) if isinstance(error, SeqsweepError) else traceback.format_exc())
+    return Failure(Reason.USER_ERROR, str(error) if isinstance(error, InvalidSweep) else traceback.format_exc())
