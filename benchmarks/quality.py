@@ -10,6 +10,7 @@ what was reached when the fastest variant had ended, and the seconds of search.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import statistics
 import tempfile
@@ -17,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import rounds
-import yaml
 
 from seqsweep.api import submit
-from seqsweep.config.loader import find_sweep
+from seqsweep.config.loader import load_sweep
 from seqsweep.config.settings import Settings
+from seqsweep.config.sweep import Sweep
 from seqsweep.ledger import read
 from seqsweep.store.records import Store
 
@@ -36,8 +37,9 @@ def run(document: dict[str, Any], variant: str, seed: int, folder: Path) -> dict
     """Search once; return the best value, the best value by seconds since the first trial began, and the seconds."""
     name = f"{document['name']}-{list(VARIANTS).index(variant)}-{seed}"
     settings = Settings(f"sqlite:///{folder / name}.db", f"sqlite:///{folder / name}-mlflow.db", "local")
-    submit(document | {"name": name, "seed": seed, "register": None, "promote": None,
-                       "resources": document.get("resources", {}) | VARIANTS[variant]}, settings)
+    submit(Sweep.model_validate_json(json.dumps(document | {
+        "name": name, "seed": seed, "register": None, "promote": None,
+        "resources": document["resources"] | VARIANTS[variant]})), settings)
     with Store.open(settings.store) as store:
         records, spent = store.trials(name), read(store.sweep(name).facts)
     began = min(record.started for record in records)
@@ -82,10 +84,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     chosen = parser.parse_args()
-    document = yaml.safe_load(Path(find_sweep(chosen.sweep)).read_text(encoding="utf-8"))
+    document = load_sweep(chosen.sweep).model_dump(mode="json", by_alias=True)
     if chosen.data:
-        document["data"] = {key: str(chosen.data / Path(value).name) if key in ("path", "test", "val") else value
-                            for key, value in document["data"].items()}
+        document["data"] = {key: str(chosen.data / Path(value).name) if value and key in ("path", "test", "val")
+                            else value for key, value in document["data"].items()}
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen.variants}
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(chosen.seeds):
