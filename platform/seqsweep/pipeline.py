@@ -230,7 +230,7 @@ class _Run:
 
     def _watch(self, progress: Progress) -> None:
         """Show progress; from the first epoch on MLflow's seconds of imports no longer delay the workers."""
-        if any(progress.running.values()):
+        if progress.best or any(progress.running.values()):
             self.projector.start()
         self.observer.progress(progress)
 
