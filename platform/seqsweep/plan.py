@@ -177,8 +177,9 @@ def _time(sweep: Sweep, trials: list[Trial], pool: Pool, factor: float, data: tu
                 else:
                     pool.submit(worker, messages.Probe(trial.number, 0, config, 1, kernel))
         for event in pool.wait(0.2):
-            if isinstance(event.answer, Lost) or event.answer.failure:
-                raise SearchFailed(f"a sampled trial could not be trained: {event.answer}")
+            problem = event.answer if isinstance(event.answer, Lost) else event.answer.failure
+            if isinstance(event.answer, Lost) or problem:
+                raise SearchFailed(f"a sampled trial could not be trained: {problem.message if problem else ''}")
             trial = trials[event.answer.trial]
             config = fit_config(sweep, trial.params, trial.seed)
             if isinstance(event.answer, Probed):

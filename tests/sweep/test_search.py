@@ -294,6 +294,25 @@ def test_a_pack_that_loses_its_worker_goes_on_and_a_stop_leaves_every_member(sto
     assert_each_is_what_it_is_alone(store, sweep)
 
 
+def test_another_kernel_is_for_new_shapes(store: Store) -> None:
+    """Trials that began with one kernel end with it, and verify finds it."""
+    stop, count = threading.Event(), [0]
+
+    def fault(work: Advance) -> Event | None:
+        count[0] += 1
+        if count[0] == 2:
+            stop.set()
+        return None
+
+    assert not search(store, toy_sweep(budget={"max_trials": 3}), fault=fault, stop=stop)
+    assert search(store, toy_sweep(resources={"kernel": "stacked", "pack": "off"}, budget={"max_trials": 6}))
+    sweep, facts = toy_sweep(), store.sweep("toy").facts
+    for record in store.trials("toy"):
+        program = program_of(facts, fit_config(sweep, record.trial.params, record.trial.seed))
+        assert record.extra["kernel"] == program.kernel
+    assert store.trials("toy")[0].extra["kernel"] == "torch"
+
+
 def test_a_choice_stands_when_the_sweep_goes_on(store: Store) -> None:
     auto = {"kernel": "auto", "pack": "off"}
     assert search(store, toy_sweep(resources=auto, budget={"max_trials": 2}))

@@ -249,10 +249,14 @@ def verify(name: SweepName, trial: Annotated[int, typer.Argument(metavar="TRIAL"
         out.print(f"[bold]{name} trial {trial}[/]: kernel {found.program}, trained on {found.worker}")
         same = "equal to the bit" if evidence.differs_at is None else f"differs from epoch {evidence.differs_at} on"
         out.print(f"  again      {evidence.epochs} epochs, {same}")
-        out.print(f"  20 steps   losses within {evidence.steps_difference:.1e} of torch's layers (float32)")
+        out.print(f"  20 steps   losses within {evidence.steps_difference:.1e} of torch's layers (float32; "
+                  f"rounding alone gives {evidence.sensitivity:.1e})")
         out.print(f"  one epoch  figures within {evidence.epoch_difference:.1e} of torch's layers (float64)")
-        out.print(f"  five seeds {evidence.value:.6g}; torch's layers give {min(evidence.seeds):.6g} to "
-                  f"{max(evidence.seeds):.6g}, 99 % of seeds {evidence.interval[0]:.6g} to {evidence.interval[1]:.6g}")
+        if evidence.interval:
+            out.print(f"  five seeds {evidence.value:.6g}; torch's layers give {min(evidence.seeds):.6g} to "
+                      f"{max(evidence.seeds):.6g}, predicted {evidence.interval[0]:.6g} to {evidence.interval[1]:.6g}")
+        if len(evidence.seeds) < 5:
+            out.print(f"  of five other seeds, {5 - len(evidence.seeds)} diverged with torch's layers")
         out.print("[green]verified[/]" if not evidence.problems else "[red]not verified[/]: " + "; ".join(
             evidence.problems))
     if evidence.problems:

@@ -7,8 +7,8 @@ neighbours: under `torch.func.vmap` the mapped dimension becomes K, one call for
 
 from __future__ import annotations
 
+import functools
 import importlib
-import importlib.util
 from typing import Any, Literal, Protocol
 
 import torch
@@ -40,8 +40,17 @@ class RunStack(Protocol):
 def available(kernel: Kernel, device: str | torch.device = "cpu") -> bool:
     """Return whether a kernel can run here on a device: its library is there, and the device is one of its own."""
     library = NEEDS.get(kernel)
-    return torch.device(device).type in DEVICES.get(kernel, ("cpu", "cuda")) and (
-        library is None or importlib.util.find_spec(library) is not None)
+    return torch.device(device).type in DEVICES.get(kernel, ("cpu", "cuda")) and (library is None or _works(library))
+
+
+@functools.cache
+def _works(library: str) -> bool:
+    """Whether it can be imported: an installed numba may still refuse the numpy beside it."""
+    try:
+        importlib.import_module(library)
+    except Exception:
+        return False
+    return True
 
 
 def cell_kind(config: RecurrentConfig) -> CellKind:

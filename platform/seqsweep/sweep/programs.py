@@ -28,10 +28,9 @@ class Programs:
 
     def find(self, config: FitConfig) -> Choice | None:
         """Return the choice for a shape; None where it must be measured first."""
-        known = self._known.get(bucket(config))
-        if known is None and self.kernel == "torch":
-            return Choice(ProgramConfig(), 1, {})  # it knows no packs: there is nothing to measure
-        return known
+        if bucket(config) not in self._known and self.kernel == "torch":
+            self.keep(config, Choice(ProgramConfig(), 1, {}))  # it knows no packs: there is nothing to measure
+        return self._known.get(bucket(config))
 
     def keep(self, config: FitConfig, choice: Choice) -> None:
         """Store what a probe found; the first of two answers stands."""
