@@ -152,13 +152,11 @@ class Search:
             return None
         with self._ledger("ask"):
             trial = self._brain.ask(self._numbers[0], like)
-        if trial is None and like is not None:
-            return None
-        if trial is None:
+        if trial is not None:
+            self._numbers.popleft()
+        elif like is None:
             self._exhausted = True
             self._note = "every combination of the search space has been tried"
-            return None
-        self._numbers.popleft()
         return trial
 
     def _dispatch(self) -> None:
@@ -218,8 +216,8 @@ class Search:
             if shape_key(hand.config) == shape:
                 self._waiting.remove(hand)
                 return hand
-        if self._stop.is_set() or not self._programs.may_follow(leader.config):
-            return None
+        if self._stop.is_set() or len(self._ahead) > 1 or not self._programs.may_follow(leader.config):
+            return None  # with several asked ahead, what a pack asks for does not fit it
         trial = self._ask(like=leader.trial)
         if trial is None:
             return None
