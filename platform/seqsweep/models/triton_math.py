@@ -36,7 +36,7 @@ def place(T, B, BB: tl.constexpr):
 @triton.jit
 def read(tensor, offset, inside):
     """Read as float32; zero where nothing is."""
-    return tl.load(tensor + offset, mask=inside, other=0.0).to(tl.float32)
+    return tl.load(tensor + offset, mask=inside != 0, other=0.0).to(tl.float32)
 
 
 @triton.jit
