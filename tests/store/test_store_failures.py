@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from seqsweep.errors import Outage, Unavailable
 from seqsweep.records import Report, Trial
@@ -133,6 +134,16 @@ def test_sqlite_is_set_up_to_survive_a_power_cut(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "s.db") as connection_:
         assert connection_.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection_.close()
+
+
+@pytest.mark.parametrize(("code", "passes"), [
+    ("08006", True), ("53100", True), ("53300", True), ("57P01", True), ("57P03", True), ("40P01", True),
+    ("55P03", True), ("58030", True), ("25006", True),
+    ("28P01", False), ("3D000", False), ("42P01", False), ("42501", False), ("22001", False), ("XX001", False)])
+def test_what_may_pass_is_told_by_the_servers_code(code: str, passes: bool) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    failure = psycopg.errors.lookup(code)("in the language of the server")
+    assert database._passes(DBAPIError.instance("SELECT", {}, failure, psycopg.Error)) is passes
 
 
 @pytest.mark.postgres

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SWEEP_EVERY = 30.0
 """Seconds between two projections of the sweep's own run, its leaderboard and YAML."""
-LONGEST_PAUSE = 30.0
+LONGEST_PAUSE = 10.0
 """Seconds between two tries while MLflow fails, after pauses that double."""
 
 
