@@ -319,7 +319,7 @@ def test_the_tracking_server_is_away_for_60_seconds(tmp_path: Path, free_port: i
     with ExitStack() as stack:
         first = stack.enter_context(ExitStack())
         first.enter_context(mlflow_server(tmp_path, free_port))
-        run = stack.enter_context(started(tmp_path, 25 if ends_meanwhile else 80,
+        run = stack.enter_context(started(tmp_path, 25 if ends_meanwhile else 110,
                                           MLFLOW_TRACKING_URI=f"http://127.0.0.1:{free_port}"))
         run.wait_for_trials()
         until(lambda: (tmp_path / "server.db").exists())
