@@ -241,7 +241,7 @@ class Run:
             records = store.trials("load")
         assert [record.number for record in records] == list(range(len(records)))
         assert {record.state for record in records} <= {TrialState.COMPLETE, TrialState.PRUNED}
-        assert len(records) > 10
+        assert len(records) > 4
         for record in records:
             assert [report.epoch for report in record.reports] == list(range(1, len(record.reports) + 1))
         assert answer_of(self, "status")["state"] == "finished"
