@@ -48,6 +48,7 @@ bench: $(VENV)/rivals  ## seqsweep and its rivals on the same work, hours on a q
 	$(BIN)/python benchmarks/loop.py --rounds $(ROUNDS)
 	$(BIN)/python benchmarks/short_trials.py --rounds $(ROUNDS)
 	$(BIN)/python benchmarks/cells.py benchmarks/results/cells.md
+	$(BIN)/python benchmarks/outages.py --rounds $(ROUNDS)
 	$(BIN)/python benchmarks/scale.py --write benchmarks/results/scale.md
 	$(BIN)/python benchmarks/summary.py
 

@@ -26,6 +26,7 @@ import rounds
 from workload import Workload
 
 from seqsweep.config.sweep import ResourcesConfig
+from seqsweep.ledger import ASIDE
 
 NAMES = ["bare", "seqsweep", "tune-reuse", "optuna", "tune"]
 if "pack" in ResourcesConfig.model_fields:
@@ -75,8 +76,8 @@ def ledger(rows: list[dict[str, Any]]) -> list[str]:
     if not found:
         return []
     medians = {name: statistics.median(each[name] for each in found) for name in found[0]}
-    aside = medians.pop("projector", 0.0)
-    shares = [sum(seconds for name, seconds in each.items() if name != "projector") / whole
+    aside = " and ".join(f"{medians.pop(name, 0.0):.1f} s of a thread {work}" for name, work in ASIDE.items())
+    shares = [sum(seconds for name, seconds in each.items() if name not in ASIDE) / whole
               for each, whole in zip(found, rounds.figures(rows, "seqsweep", "submit"), strict=True)]
     programs = Counter(f"{shape}: {program.get('kernel')} x{program.get('pack')}"
                        for each in rounds.figures(rows, "seqsweep", "programs") for shape, program in each.items())
@@ -84,8 +85,7 @@ def ledger(rows: list[dict[str, Any]]) -> list[str]:
                                                             in programs.most_common()) + "."] if programs else []
     return [*chosen, "", "Seconds of `seqsweep submit` by its own ledger (medians): "
             + ", ".join(f"{name} {seconds:.2f}" for name, seconds in medians.items())
-            + f"; beside it, {aside:.1f} s of a thread that writes to MLflow. Their sum is {min(shares):.3f} to "
-            f"{max(shares):.3f} of the process's wall time."]
+            + f"; beside it, {aside}. Their sum is {min(shares):.3f} to {max(shares):.3f} of the process's wall time."]
 
 
 def claims(work: Workload, rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:

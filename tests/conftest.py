@@ -7,16 +7,14 @@ import pwd
 import shutil
 import signal
 import socket
-import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from servers import PostgresServer
 
 from seqsweep.store.records import Store
 
@@ -30,30 +28,10 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-PASSWORD = "p@ss/w:rd"
-
-
 @pytest.fixture
 def free_port() -> int:
     """A TCP port nobody listens on."""
     return _free_port()
-
-
-@dataclass(frozen=True)
-class PostgresServer:
-    port: int
-    password: str = PASSWORD
-
-    def url(self, database: str, password: str = PASSWORD) -> str:
-        escaped = password.replace("@", "%40").replace("/", "%2F").replace(":", "%3A")
-        return f"postgresql://seqsweep:{escaped}@127.0.0.1:{self.port}/{database}"
-
-    def execute(self, statement: str, database: str = "postgres") -> None:
-        import psycopg
-
-        with psycopg.connect(host="127.0.0.1", port=self.port, user="seqsweep", password=PASSWORD, dbname=database,
-                             autocommit=True) as connection:
-            connection.execute(statement.encode())
 
 
 def _free_port() -> int:
@@ -85,43 +63,15 @@ def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL server of this test run's own, on a free port, with a password."""
     binaries, user = _postgres_binaries(), _server_user()
     folder = Path(tempfile.mkdtemp(prefix="seqsweep-postgres-"))
-    (folder / "password").write_text(PASSWORD)
-    if user is not None:
-        for path in (folder, folder / "password"):
-            shutil.chown(path, user)
     group = None if user is None else pwd.getpwnam(user).pw_gid
-    subprocess.run([binaries / "initdb", "-D", folder / "data", "-U", "seqsweep", "--auth=scram-sha-256",
-                    f"--pwfile={folder / 'password'}", "--encoding=UTF8", "--locale=C", "--no-sync"],
-                   user=user, group=group, cwd=folder, check=True, capture_output=True)
-    server = PostgresServer(_free_port())
-    process = subprocess.Popen(
-        [binaries / "postgres", "-D", folder / "data", "-p", str(server.port), "-k", folder, "-h", "127.0.0.1", "-F"],
-        user=user, group=group, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = PostgresServer(binaries, folder, _free_port(), user, group)
+    server.create()
+    server.start()
     try:
-        _wait_for(server)
         yield server
     finally:
-        process.send_signal(signal.SIGQUIT)  # at once: nothing in it is kept
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        server.stop()  # at once: nothing in it is kept
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _wait_for(server: PostgresServer) -> None:
-    import psycopg
-
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            server.execute("SELECT 1")
-            return
-        except psycopg.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
 
 
 @pytest.fixture

@@ -78,3 +78,7 @@ class Unavailable(SeqsweepError):
     """A store, tracking server or cluster that cannot be reached, or answers wrongly."""
 
     exit_code = 9
+
+
+class Outage(Unavailable):
+    """An Unavailable that may pass: locked, full, restarting, no answer. Whoever has work to lose waits and retries."""

@@ -20,15 +20,16 @@ CATEGORIES: dict[str, str] = {
     "ask": "choosing trials",
     "train": "waiting while a worker trains",
     "prune": "decisions to end a trial early",
-    "record": "writing the store",
+    "record": "waiting for the store",
     "idle": "waiting while no worker trains",
     "evaluate": "winner and baselines on the test part",
     "register": "package, registry, gate",
     "project": "waiting for MLflow at the end",
 }
 """What the controller's time went to, in the order of a run."""
-ASIDE = "projector"
-"""Seconds the projector's thread worked beside the controller: no part of the sum."""
+PROJECTOR, WRITER = "projector", "writer"
+ASIDE = {PROJECTOR: "writing to MLflow", WRITER: "writing to the store"}
+"""What threads worked on beside the controller: no part of the sum."""
 _FACT = "ledger."
 """Prefix of the sweep's facts that keep the ledger; as tags of its MLflow run they are `seqsweep.ledger.*`."""
 
@@ -41,7 +42,7 @@ class Ledger:
     """
 
     def __init__(self, age: float = 0.0) -> None:
-        self._seconds = dict.fromkeys((*CATEGORIES, ASIDE), 0.0)
+        self._seconds = dict.fromkeys((*CATEGORIES, *ASIDE), 0.0)
         self._seconds["start"] = age
         self._stack = ["start"]
         self._turned = time.perf_counter()

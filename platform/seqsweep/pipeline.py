@@ -23,8 +23,9 @@ from seqsweep import __version__
 from seqsweep.cluster.pool import import_ray, open_pool, ray_session
 from seqsweep.config.settings import Settings
 from seqsweep.config.sweep import Sweep, fit_config, goal_sign
-from seqsweep.errors import Conflict, Problem, Refused, SearchFailed, SeqsweepError, Unavailable
-from seqsweep.ledger import ASIDE, Ledger, read
+from seqsweep.errors import Conflict, Outage, Problem, Refused, SearchFailed, SeqsweepError, Unavailable
+from seqsweep.ledger import PROJECTOR, Ledger, read
+from seqsweep.outage import OutageNews, Patience
 from seqsweep.records import TrialRecord
 from seqsweep.result import SweepResult
 from seqsweep.store.lease import Lease
@@ -119,12 +120,14 @@ class _Run:
         self.spec = specification(sweep)
         self.document = document
         self.projector = Projector(store, sweep.name, settings.tracking_uri,
-                                   worked=lambda seconds: ledger.add({ASIDE: seconds}))
+                                   worked=lambda seconds: ledger.add({PROJECTOR: seconds}))
+        self.mlflow = OutageNews("MLflow")
+        self.patiently = Patience(self._tell, stop)
 
     def run(self) -> None:
-        self.store.update_sweep(self.lease, state=SweepState.RUNNING, message="", document=self.document,
-                                spec=json.dumps(self.spec, sort_keys=True), spec_hash=identity(self.spec),
-                                facts=_facts())
+        self.patiently(self.store.update_sweep, self.lease, state=SweepState.RUNNING, message="",
+                       document=self.document, spec=json.dumps(self.spec, sort_keys=True),
+                       spec_hash=identity(self.spec), facts=_facts())
         self.ledger.add(read(self.lease.sweep.facts))
         try:
             state, message = self._stages()
@@ -136,7 +139,7 @@ class _Run:
                       str(error) if isinstance(error, SeqsweepError) else f"{type(error).__name__}: {error}")
             raise
         else:
-            self.store.update_sweep(self.lease, state=state, message=message)
+            self.patiently(self.store.update_sweep, self.lease, state=state, message=message)
         finally:
             with self.ledger("project"):
                 self._finish_projection()
@@ -160,18 +163,21 @@ class _Run:
 
     def _stages(self) -> tuple[SweepState, str]:
         with contextlib.ExitStack() as session:
-            data = self._prepare(session)
-            if not self._search(data):
+            data = self.patiently(self._prepare, session)
+            if not self.patiently(self._search, data):
                 return SweepState.STOPPED, "stopped before its budget was spent"
         with self.ledger("evaluate"):
-            winner = self._winner()
-            self._evaluate(data, winner)
+            winner = self.patiently(self._winner)
+            self.patiently(self._evaluate, data, winner)
         with self.ledger("register"):
             if self.sweep.registration is not None:
-                self._register(data, winner)
+                self.patiently(self._register, data, winner)
             if self.sweep.promote is not None:
-                self._promote(data)
+                self.patiently(self._promote, data)
         return SweepState.FINISHED, ""
+
+    def _tell(self, line: str) -> None:
+        self.observer.stage("outage", line)
 
     def _prepare(self, session: contextlib.ExitStack) -> tuple[Prepared, ...]:
         """Prepare the data while Ray, which the session then holds, is starting."""
@@ -232,7 +238,16 @@ class _Run:
         """Show progress; from the first epoch on MLflow's seconds of imports no longer delay the workers."""
         if progress.best or any(progress.running.values()):
             self.projector.start()
+        if line := self.mlflow.look(self._mlflow_problem(), "training goes on, and its runs are written later"):
+            self._tell(line)
         self.observer.progress(progress)
+
+    def _mlflow_problem(self) -> str | None:
+        """Why MLflow has not what is in the store; that the store itself is away is told by the search."""
+        failure = self.projector.failure
+        if isinstance(failure, Outage) and failure.problems[0].where in repr(self.store):
+            return None
+        return self.projector.problem
 
     def _winner(self) -> TrialRecord:
         """The trial with the best validation value, whole or pruned; the earlier of two equals."""
@@ -285,7 +300,9 @@ class _Run:
         from seqsweep.promotion import register_winner
 
         with self.ledger("project"):
-            self.projector.flush(_PROJECTION_GRACE)  # the model hangs on the sweep's run, which must be there
+            # The model hangs on the sweep's run, which must be there.
+            if not self.projector.flush(_PROJECTION_GRACE) and isinstance(self.projector.failure, Outage):
+                raise self.projector.failure
         stage = self.store.stage(self.sweep.name, "evaluate")
         version = register_winner(self.lease.sweep, self.sweep, winner, self._weights(winner), data,
                                   stage.value if stage else {}, self.settings)

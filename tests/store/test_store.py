@@ -110,6 +110,28 @@ def test_a_trial_is_closed_once(store: Store) -> None:
     assert (store.trials("wind"), store.revision("wind")) == before
 
 
+def test_a_trial_is_started_once(store: Store) -> None:
+    lease = begin(store)
+    store.start_trial(lease, Trial(0, {"lr": 0.1, "cell": "gru"}, 1))
+    before = store.trials("wind")
+    store.start_trial(lease, Trial(0, {"lr": 0.1, "cell": "gru"}, 1))  # the answer was lost, the controller asks again
+    with pytest.raises(Conflict, match="already started"):
+        store.start_trial(lease, Trial(0, {"lr": 0.2, "cell": "gru"}, 1))
+    assert store.trials("wind") == before
+
+
+def test_what_was_written_late_has_the_time_it_happened(store: Store) -> None:
+    lease, now = begin(store), time.monotonic()
+    store.start_trial(lease, Trial(0, {}, 1), at=now - 100)
+    store.save_progress(lease, 0, [report(1)], last=None, best=None, epoch=1, at=now - 90)
+    store.close_trial(lease, 0, complete(1.0), [report(2)], best=None, keep=1, sign=1, extra={}, at=now - 80)
+    (record,) = store.trials("wind")
+    assert record.ended is not None
+    times = (record.started, *record.times, record.ended)
+    assert [round((later - record.started) / 10) for later in times] == [0, 1, 2, 2]
+    assert abs(time.time() - 100 - record.started) < 5
+
+
 def test_what_cannot_be_is_refused(store: Store) -> None:
     lease = begin(store)
     store.start_trial(lease, Trial(0, {}, 1))
@@ -189,8 +211,8 @@ def test_sweeps_are_found_by_name(store: Store) -> None:
     assert [sweep.name for sweep in store.sweeps()] == ["wind", "tide"]
     assert len({sweep.uid for sweep in store.sweeps()}) == 2
 
-    store.update_sweep(lease, state=SweepState.RUNNING, data_hash="d1", add_active=1.5, facts={"gpu": "none"})
-    store.update_sweep(lease, add_active=2.0, message="why", spec="s2", document="d2", spec_hash="h2")
+    store.update_sweep(lease, state=SweepState.RUNNING, data_hash="d1", active_seconds=1.5, facts={"gpu": "none"})
+    store.update_sweep(lease, active_seconds=3.5, message="why", spec="s2", document="d2", spec_hash="h2")
     sweep = store.sweep("wind")
     assert sweep.facts == {"python": "3.11", "gpu": "none"}
     assert (sweep.active_seconds, sweep.state, sweep.data_hash) == (3.5, SweepState.RUNNING, "d1")

@@ -12,22 +12,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
-from seqsweep.errors import Unavailable
+from seqsweep.errors import Outage, Unavailable
 from seqsweep.records import Report, Trial
 from seqsweep.store import database
 from seqsweep.store.records import Store
 
 if TYPE_CHECKING:
-    from conftest import PostgresServer
+    from servers import PostgresServer
 
 
-def refused(url: str) -> str:
+def refused(url: str, *, passes: bool = False) -> str:
+    """What is told of it; `passes`: whether the same may succeed later."""
     with pytest.raises(Unavailable) as caught:
         Store.open(url)
     told = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
     for secret in ("p@ss/w:rd", "s3cret", "p%40ss"):
         assert secret not in told
+    assert isinstance(caught.value, Outage) is passes
     return str(caught.value)
 
 
@@ -55,12 +58,13 @@ def test_a_damaged_file(tmp_path: Path) -> None:
         store.create_sweep("wind", "", "{}", "", {})
     content = path.read_bytes()
     path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
-    with pytest.raises(Unavailable, match="restore a copy"), Store.open(f"sqlite:///{path}") as store:
+    with pytest.raises(Unavailable, match="restore a copy") as told, Store.open(f"sqlite:///{path}") as store:
         store.sweep("wind")
+    assert not isinstance(told.value, Outage)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    assert "must exist" in refused(f"sqlite:///{tmp_path}/none/s.db")
+    assert "must exist" in refused(f"sqlite:///{tmp_path}/none/s.db", passes=True)
 
 
 @pytest.fixture
@@ -78,7 +82,7 @@ def read_only_folder() -> Iterator[Path]:
 
 
 def test_a_read_only_folder(read_only_folder: Path) -> None:
-    assert "writable" in refused(f"sqlite:///{read_only_folder}/s.db")
+    assert "writable" in refused(f"sqlite:///{read_only_folder}/s.db", passes=True)
 
 
 def test_a_relative_path_is_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +109,7 @@ def test_a_store_locked_for_long(store_url: str, monkeypatch: pytest.MonkeyPatch
         lease = store.acquire("wind")
         with other._database.write() as connection:
             lease.check(connection)
-            with pytest.raises(Unavailable, match="has held it for more than"):
+            with pytest.raises(Outage, match="has held it for more than"):
                 store.start_trial(lease, Trial(0, {}, 1))
         store.start_trial(lease, Trial(0, {}, 1))
 
@@ -132,12 +136,22 @@ def test_sqlite_is_set_up_to_survive_a_power_cut(tmp_path: Path) -> None:
     connection_.close()
 
 
+@pytest.mark.parametrize(("code", "passes"), [
+    ("08006", True), ("53100", True), ("53300", True), ("57P01", True), ("57P03", True), ("40P01", True),
+    ("55P03", True), ("58030", True), ("25006", True),
+    ("28P01", False), ("3D000", False), ("42P01", False), ("42501", False), ("22001", False), ("XX001", False)])
+def test_what_may_pass_is_told_by_the_servers_code(code: str, passes: bool) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    failure = psycopg.errors.lookup(code)("in the language of the server")
+    assert database._passes(DBAPIError.instance("SELECT", {}, failure, psycopg.Error)) is passes
+
+
 @pytest.mark.postgres
 def test_postgres_refuses_in_words(postgres_server: PostgresServer, postgres_url: str, free_port: int) -> None:
     assert "Check user and password" in refused(postgres_server.url("postgres", password="s3cret"))
     assert "createdb" in refused(postgres_server.url("nowhere"))
-    assert "SEQSWEEP_STORE" in refused(f"postgresql://me:s3cret@127.0.0.1:{free_port}/x")
-    assert "SEQSWEEP_STORE" in refused(f"postgresql://me@127.0.0.1:{free_port}/x?password=s3cret")
+    assert "SEQSWEEP_STORE" in refused(f"postgresql://me:s3cret@127.0.0.1:{free_port}/x", passes=True)
+    assert "SEQSWEEP_STORE" in refused(f"postgresql://me@127.0.0.1:{free_port}/x?password=s3cret", passes=True)
     with Store.open(postgres_url) as store:
         assert postgres_server.password not in repr(store)
         assert "p%40ss" not in repr(store)

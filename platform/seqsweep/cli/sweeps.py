@@ -189,14 +189,15 @@ def _show_ledger(ledger: dict[str, float]) -> None:
     from seqsweep.cli.output import out, table
     from seqsweep.ledger import ASIDE, CATEGORIES
 
-    whole = sum(seconds for category, seconds in ledger.items() if category != ASIDE)
+    whole = sum(seconds for category, seconds in ledger.items() if category not in ASIDE)
     what = CATEGORIES | {"all": "submit and every resume, from start to end"}
-    spent = {category: seconds for category, seconds in ledger.items() if category != ASIDE} | {"all": whole}
+    spent = {category: seconds for category, seconds in ledger.items() if category not in ASIDE} | {"all": whole}
     out.print(table(({"": category, "seconds": f"{seconds:.1f}", "share": f"{seconds / whole:.1%}",
                       "spent on": what.get(category, "")} for category, seconds in spent.items()),
                     title="where the time went"))
-    if ASIDE in ledger:
-        out.print(f"beside it, writing to MLflow took {ledger[ASIDE]:.1f} s of a thread's time")
+    for thread, work in ASIDE.items():
+        if thread in ledger:
+            out.print(f"beside it, {work} took {ledger[thread]:.1f} s of a thread's time")
 
 
 @app.command()

@@ -23,10 +23,10 @@ class Curve:
     times: list[float] = field(default_factory=list)
 
 
-def append_reports(connection: Connection, trial_id: int, reports: Sequence[Report]) -> None:
+def append_reports(connection: Connection, trial_id: int, reports: Sequence[Report], ago: float = 0.0) -> None:
     """Write reports; stored ones of the same or a later epoch give way, since training went back to a checkpoint.
 
-    ValueError if the epochs do not rise.
+    The last of them came `ago` seconds before this write. ValueError if the epochs do not rise.
     """
     if not reports:
         return
@@ -34,7 +34,7 @@ def append_reports(connection: Connection, trial_id: int, reports: Sequence[Repo
     if any(later <= earlier for earlier, later in pairwise(epochs)):
         raise ValueError(f"epochs must rise: {epochs}")
     connection.execute(delete(table).where(table.c.trial_id == trial_id, table.c.epoch >= epochs[0]))
-    clock = connection.execute(select(now())).scalar_one()
+    clock = connection.execute(select(now())).scalar_one() - ago
     connection.execute(insert(table), [
         {"trial_id": trial_id, "epoch": report.epoch, "reported": time, "metrics": _encode(report)}
         for report, time in zip(reports, _times(reports, clock), strict=True)])

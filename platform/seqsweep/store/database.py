@@ -13,17 +13,24 @@ from typing import Any
 import sqlalchemy.orm  # noqa: F401
 from sqlalchemy import Connection, Double, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from seqsweep.errors import Problem, Unavailable
+from seqsweep.errors import Outage, Problem, Unavailable
 
 LOCK_SECONDS = 30
 """How long a statement waits for another process's lock."""
+
+_PASSING_SQLITE = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
+                             sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL})
+"""SQLite's result codes of what may pass. A full disk also shows as an I/O error, or as a log that cannot be opened."""
+_PASSING_POSTGRESQL = ("08", "53", "57P", "58", "40001", "40P01", "55P03", "25006", "25P03", "57014")
+"""Beginnings of the SQLSTATEs of what may pass: no connection, no resources, shutting down or starting, a disk's error,
+a lock not given in time, a standby that is not yet the server."""
 
 KINDS = {"sqlite": "sqlite+pysqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 """Short names of the two databases, with the driver each stands for."""
@@ -38,10 +45,14 @@ ADVICE = {
     "disk is full": "Free some space, then run the same command again: it goes on where it was.",
     "disk i/o error": "Check the disk; a network folder does not do for SQLite: use PostgreSQL there.",
     "password": "Check user and password in SEQSWEEP_STORE.",
+    "pg_hba.conf": "Ask the server's administrator to let this host, user and database in.",
     "permission denied": "The user in SEQSWEEP_STORE needs the right to create and write tables.",
     "does not exist": "Create the database (`createdb NAME`), or correct its name in SEQSWEEP_STORE.",
 }
 """What to do about a failure, by a part of the database's own words."""
+
+_REFUSALS = ("password", "pg_hba.conf", "permission denied", "does not exist")
+"""Words of a server that answers and says no: a failed connection has no SQLSTATE to tell by."""
 
 
 class now(FunctionElement[float]):  # noqa: N801  written like any other SQL function
@@ -106,14 +117,18 @@ class Database:
                 yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, patience: float | None = None) -> Iterator[Connection]:
         """Write in one transaction, all or nothing; Unavailable if the database fails.
 
-        SQLite has one writer at a time from the first statement on, PostgreSQL locks the rows that are changed.
+        SQLite has one writer at a time from the first statement on, PostgreSQL locks the rows that are changed; a lock
+        is waited for `patience` seconds, else LOCK_SECONDS.
         """
+        wait = LOCK_SECONDS if patience is None else patience
         with self._told(), self._engine.connect() as connection:
-            connection = connection.execution_options(seqsweep_write=True)
+            connection = connection.execution_options(seqsweep_write=wait)
             with connection.begin():
+                if patience is not None and not self.is_sqlite:
+                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(1000 * patience)}")
                 yield connection
 
     def close(self) -> None:
@@ -122,13 +137,16 @@ class Database:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Turn a failure of the database into one for the user; a broken constraint stays what it is."""
+        """Turn a failure of the database into one for the user, an Outage if it may pass.
+
+        A broken constraint stays what it is.
+        """
         try:
             yield
         except IntegrityError:
             raise
         except (DBAPIError, PoolTimeout) as error:
-            raise Unavailable(self._problem(error)) from None
+            raise (Outage if _passes(error) else Unavailable)(self._problem(error)) from None
 
     def _problem(self, error: Exception) -> Problem:
         said = str(error.orig if isinstance(error, DBAPIError) else error).strip()
@@ -138,6 +156,17 @@ class Database:
         advice = next((text for part, text in ADVICE.items() if part in said.lower()),
                       "Check that it is there and can be reached: it is named by SEQSWEEP_STORE.")
         return Problem(str(self), f"the store cannot be used: {said}", advice)
+
+
+def _passes(error: DBAPIError | PoolTimeout) -> bool:
+    """Whether the same statement may succeed later: told by the database's own codes."""
+    if not isinstance(error, DBAPIError) or error.connection_invalidated:
+        return True
+    if isinstance(error.orig, sqlite3.Error):
+        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _PASSING_SQLITE  # the rest is its extension
+    if (state := getattr(error.orig, "sqlstate", None)) is not None:
+        return str(state).startswith(_PASSING_POSTGRESQL)
+    return isinstance(error, OperationalError) and not any(word in str(error.orig) for word in _REFUSALS)
 
 
 def _parse(text: str) -> URL:
@@ -166,7 +195,8 @@ def _engine(url: URL) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     # A host that vanished is noticed within half a minute, not after the two hours of TCP's own.
-    patience = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+    patience = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
+                "tcp_user_timeout": 30_000}
     engine = create_engine(url, pool_pre_ping=True, hide_parameters=True,
                            connect_args={key: value for key, value in patience.items() if key not in url.query})
     event.listen(engine, "connect", _set_up_postgresql)
@@ -175,7 +205,6 @@ def _engine(url: URL) -> Engine:
 
 def _set_up_sqlite(connection: sqlite3.Connection, record: object) -> None:
     connection.isolation_level = None  # transactions are begun below, not by the driver
-    connection.execute(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000}")
     _use_wal(connection)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -195,8 +224,12 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writing = connection.get_execution_options().get("seqsweep_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+    wait = connection.get_execution_options().get("seqsweep_write")
+    patience = LOCK_SECONDS if wait is None else wait
+    if connection.info.get("patience") != patience:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(1000 * patience)}")
+        connection.info["patience"] = patience
+    connection.exec_driver_sql("BEGIN" if wait is None else "BEGIN IMMEDIATE")
 
 
 def _set_up_postgresql(connection: Any, record: object) -> None:

@@ -6,6 +6,7 @@ frozen, lost its lease and wakes up again can write nothing (Kleppmann, 2016, "H
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from typing import Any, Self
 import psutil
 from sqlalchemy import ColumnElement, Connection, Row, Select, select, update
 
-from seqsweep.errors import Conflict
+from seqsweep.errors import Conflict, Outage
 from seqsweep.store.database import Database, now
 from seqsweep.store.sweeps import SweepRecord
 from seqsweep.store.tables import leases
@@ -74,7 +75,8 @@ class Lease:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        self.release()
+        with contextlib.suppress(Outage):  # then it runs out by itself, or with this process
+            self.release()
 
 
 def take(connection: Connection, sweep: SweepRecord, ttl: float) -> int:

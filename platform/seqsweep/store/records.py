@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,9 @@ from seqsweep.store.tables import ensure_schema, leases, stages, sweeps, test_us
 
 __all__ = ["Holder", "Lease", "StageRecord", "Store", "SweepRecord", "SweepState"]
 
+_NOTICED = 2.0
+"""Seconds after which an impatient store says that it is locked."""
+
 
 class Store:
     """Sweeps, trials, curves, checkpoints and leases; safe to share between threads, a context that closes it.
@@ -38,8 +42,8 @@ class Store:
     Times are Unix seconds on the database's clock.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, patience: float | None = None) -> None:
+        self._database, self._patience = database, patience
 
     @classmethod
     def open(cls, url: str) -> Store:
@@ -61,6 +65,13 @@ class Store:
                                    "`seqsweep submit` makes one in the working folder; SEQSWEEP_STORE names another"))
         database.close()
         return cls.open(url)
+
+    def impatient(self) -> Store:
+        """The same store, whose controller's writes wait for a lock no longer than it takes to tell that there is one.
+
+        For whoever tries again.
+        """
+        return Store(self._database, patience=_NOTICED)
 
     def close(self) -> None:
         """Close every connection."""
@@ -138,34 +149,40 @@ class Store:
         return self.sweep(name).state in (SweepState.STOPPING, SweepState.STOPPED)
 
     # -- writes of the controller: Conflict, and nothing written, once the lease was taken
+    # Each may be done again after an answer that was lost. `at`: when it happened, by time.monotonic(); None: now.
 
     def update_sweep(self, lease: Lease, *, spec: str | None = None, document: str | None = None,
                      spec_hash: str | None = None, data_hash: str | None = None, state: SweepState | None = None,
-                     message: str | None = None, add_active: float = 0.0,
-                     facts: Mapping[str, Any] | None = None) -> None:
-        """Change what is given; `add_active` seconds are added and `facts` merged."""
+                     message: str | None = None, active_seconds: float | None = None,
+                     facts: Mapping[str, Any] | None = None, at: float | None = None) -> None:
+        """Change what is given; `facts` are merged."""
         given = {"spec": spec, "document": document, "spec_hash": spec_hash, "data_hash": data_hash, "state": state,
-                 "message": None if message is None else _plain(message)}
+                 "active_seconds": active_seconds, "message": None if message is None else _plain(message)}
         changes: dict[str, Any] = {column: value for column, value in given.items() if value is not None}
         with self._held(lease) as connection:
             if facts is not None:
                 changes["facts"] = json.dumps({**_sweep(connection, lease.sweep.name).facts, **facts})
             connection.execute(update(sweeps).where(sweeps.c.id == lease.sweep.id).values(
-                updated=now(), active_seconds=sweeps.c.active_seconds + add_active, **changes))
+                updated=now() - _ago(at), **changes))
 
-    def start_trial(self, lease: Lease, trial: Trial, worker: str = "") -> None:
-        """Enter a trial as running; Conflict if its number is taken."""
+    def start_trial(self, lease: Lease, trial: Trial, worker: str = "", *, at: float | None = None) -> None:
+        """Enter a trial as running; starting it again does nothing, Conflict if its number is another trial's."""
         try:
             with self._held(lease) as connection:
                 connection.execute(insert(trials).values(
                     sweep_id=lease.sweep.id, number=trial.number, params=json.dumps(dict(trial.params)),
-                    seed=trial.seed, grid_cell=trial.grid_cell, state=TrialState.RUNNING, message="", started=now(),
-                    attempts=0, worker=_plain(worker), extra="{}", revision=_next_revision(connection, lease)))
+                    seed=trial.seed, grid_cell=trial.grid_cell, state=TrialState.RUNNING, message="",
+                    started=now() - _ago(at), attempts=0, worker=_plain(worker), extra="{}",
+                    revision=_next_revision(connection, lease)))
         except IntegrityError:
-            raise Conflict(f"trial {trial.number} of sweep {lease.sweep.name} was already started") from None
+            with self._held(lease) as connection:
+                row = _trial_row(connection, lease, trial.number)
+            if row.state != TrialState.RUNNING or _trial(row) != trial:
+                raise Conflict(f"trial {trial.number} of sweep {lease.sweep.name} was already started") from None
 
     def save_progress(self, lease: Lease, number: int, reports: Sequence[Report], *, last: bytes | None,
-                      best: bytes | None, epoch: int, attempts: int | None = None, worker: str | None = None) -> None:
+                      best: bytes | None, epoch: int, attempts: int | None = None, worker: str | None = None,
+                      at: float | None = None) -> None:
         """Add a running trial's reports since the last call, and checkpoints of `epoch` in place of the earlier ones.
 
         Stored reports of the same or later epochs give way to these. Conflict if the trial is closed.
@@ -176,7 +193,7 @@ class Store:
             row = _trial_row(connection, lease, number)
             if row.state != TrialState.RUNNING:
                 raise Conflict(f"trial {number} of sweep {lease.sweep.name} is closed ({row.state}); nothing written")
-            append_reports(connection, row.id, reports)
+            append_reports(connection, row.id, reports, _ago(at))
             for kind, blob in ((checkpoints.LAST, last), (checkpoints.BEST, best)):
                 if blob is not None:
                     checkpoints.put(connection, row.id, kind, epoch, blob)
@@ -185,7 +202,7 @@ class Store:
 
     def close_trial(self, lease: Lease, number: int, outcome: Outcome, reports: Sequence[Report], *,
                     best: bytes | None, keep: int, sign: int, extra: Mapping[str, Scalar],
-                    attempts: int | None = None, worker: str | None = None) -> None:
+                    attempts: int | None = None, worker: str | None = None, at: float | None = None) -> None:
         """End a trial, once: the reports not yet stored, its outcome and its weights, in one transaction.
 
         Of the sweep's complete and pruned trials only the `keep` best keep their weights (sign +1: the least value is
@@ -202,13 +219,13 @@ class Store:
                     return
                 raise Conflict(f"trial {number} of sweep {lease.sweep.name} is closed already ({row.state}, "
                                f"{row.reason}); nothing was written")
-            append_reports(connection, row.id, reports)
+            append_reports(connection, row.id, reports, _ago(at))
             if best is not None:
                 checkpoints.put(connection, row.id, checkpoints.BEST, outcome.best_epoch or 0, best)
             checkpoints.drop(connection, row.id, checkpoints.LAST)
             connection.execute(update(trials).where(trials.c.id == row.id).values(
                 state=outcome.state, reason=outcome.reason, value=outcome.value, best_epoch=outcome.best_epoch,
-                message=outcome.message, ended=now(), extra=json.dumps(dict(extra)),
+                message=outcome.message, ended=now() - _ago(at), extra=json.dumps(dict(extra)),
                 revision=_next_revision(connection, lease), **changes))
             checkpoints.keep_best(connection, lease.sweep.id, keep, sign)
 
@@ -295,9 +312,14 @@ class Store:
 
     @contextmanager
     def _held(self, lease: Lease) -> Iterator[Connection]:
-        with self._database.write() as connection:
+        with self._database.write(self._patience) as connection:
             lease.check(connection)
             yield connection
+
+
+def _ago(at: float | None) -> float:
+    """Seconds since a moment: asked for once the transaction has its lock, for which it may have waited."""
+    return 0.0 if at is None else max(0.0, time.monotonic() - at)
 
 
 def _sweep(connection: Connection, name: str) -> SweepRecord:
@@ -330,9 +352,13 @@ def _trial_row(connection: Connection, lease: Lease, number: int) -> Row[Any]:
     return row
 
 
+def _trial(row: Row[Any]) -> Trial:
+    return Trial(row.number, json.loads(row.params), row.seed, row.grid_cell)
+
+
 def _trial_record(row: Row[Any], curve: Curve) -> TrialRecord:
     return TrialRecord(
-        trial=Trial(row.number, json.loads(row.params), row.seed, row.grid_cell), state=TrialState(row.state),
+        trial=_trial(row), state=TrialState(row.state),
         started=row.started, ended=row.ended, outcome=_outcome(row), reports=tuple(curve.reports),
         times=tuple(curve.times), attempts=row.attempts, checkpoint_epoch=row.checkpoint_epoch or 0,
         worker=row.worker, extra=json.loads(row.extra), revision=row.revision)

@@ -31,17 +31,16 @@ class Clock:
         return self._before + time.monotonic() - self._began
 
     def _beat(self) -> None:
-        renewed = stored = time.monotonic()
+        renewed = time.monotonic()
         while not self._end.wait(_LOOK_EVERY):
-            with contextlib.suppress(SeqsweepError):  # a lost lease is told by the next write
+            # A lost lease is told by the next write; an outage ends, and the lease is ours unless another took it.
+            with contextlib.suppress(SeqsweepError):
                 if self._store.stop_requested(self._lease.sweep.name):
                     self._stop.set()
                 if time.monotonic() - renewed >= _RENEW_EVERY:
-                    self._lease.renew()
-                    now = time.monotonic()
-                    self._store.update_sweep(self._lease, add_active=now - stored, facts=self._ledger.facts())
-                    renewed = stored = now
-        self._stored = stored
+                    self._store.update_sweep(self._lease, active_seconds=self.active_seconds,
+                                             facts=self._ledger.facts())  # as every write, it renews the lease
+                    renewed = time.monotonic()
 
     def __enter__(self) -> Clock:
         self._thread.start()
@@ -51,4 +50,4 @@ class Clock:
         self._end.set()
         self._thread.join()
         with contextlib.suppress(SeqsweepError):
-            self._store.update_sweep(self._lease, add_active=time.monotonic() - self._stored)
+            self._store.update_sweep(self._lease, active_seconds=self.active_seconds)

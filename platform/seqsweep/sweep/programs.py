@@ -8,15 +8,15 @@ from typing import Any
 from seqsweep.config.shapes import bucket, shape_key
 from seqsweep.config.sweep import FitConfig, Sweep
 from seqsweep.config.training import Choice, ProgramConfig
-from seqsweep.store.lease import Lease
 from seqsweep.store.records import Store
+from seqsweep.sweep.writer import Writer
 
 
 class Programs:
     """The choices so far, and how many trials followed each shape."""
 
-    def __init__(self, sweep: Sweep, store: Store, lease: Lease) -> None:
-        self._store, self._lease = store, lease
+    def __init__(self, sweep: Sweep, store: Store, writer: Writer) -> None:
+        self._store, self._writer = store, writer
         pack = sweep.resources.pack
         self.pack = {"auto": None, "off": 1}.get(pack) if isinstance(pack, str) else pack
         """Trials in step at the most; None: what a probe finds to pay."""
@@ -35,7 +35,7 @@ class Programs:
     def keep(self, config: FitConfig, choice: Choice) -> None:
         """Store what a probe found; the first of two answers stands."""
         if self._known.setdefault(bucket(config), choice) is choice:
-            self._store.update_sweep(self._lease, facts={"programs": {
+            self._writer.put(self._store.update_sweep, facts={"programs": {
                 name: {"kernel": each.program.kernel, "packed": each.program.packed, "pack": each.pack,
                        "seconds": each.seconds} for name, each in self._known.items()}})
 

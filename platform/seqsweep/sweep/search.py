@@ -36,6 +36,7 @@ from seqsweep.store.records import Store
 from seqsweep.sweep.clock import Clock
 from seqsweep.sweep.hand import Hand
 from seqsweep.sweep.programs import Programs
+from seqsweep.sweep.writer import Writer
 
 CHECKPOINT_EVERY = 30.0
 """Seconds of training that a crash can cost, at most."""
@@ -73,14 +74,16 @@ class Search:
     def __init__(self, sweep: Sweep, store: Store, lease: Lease, pool: Pool,
                  observe: Callable[[Progress], None] = lambda _: None, stop: threading.Event | None = None,
                  ledger: Ledger | None = None) -> None:
-        self._sweep, self._store, self._lease, self._pool, self._observe = sweep, store, lease, pool, observe
+        self._sweep, self._store, self._lease, self._pool = sweep, store.impatient(), lease, pool
+        self._observe = observe
         self._stop = stop or threading.Event()
         self._ledger = ledger or Ledger()
+        self._writer = Writer(lease, self._ledger, lambda: observe(self.progress()))
         self._metric = f"val_{sweep.metric.name}"
         self._sign = goal_sign(sweep)
         self._brain, self._pruner = Brain(sweep), Pruner(sweep)
         self._note = ""
-        self._programs = Programs(sweep, store, lease)
+        self._programs = Programs(sweep, self._store, self._writer)
         self._ahead: deque[Trial] = deque()
         self._exhausted = self._dispatched = False
         self._hands: dict[int, Hand] = {}
@@ -122,8 +125,10 @@ class Search:
 
         Raises SearchFailed on too many breakdowns or an error in user code, Conflict when the lease was lost.
         """
-        with Clock(self._store, self._lease, self._stop, self._ledger) as self._clock, self._ledger("idle"):
+        with (Clock(self._store, self._lease, self._stop, self._ledger) as self._clock, self._writer,
+              self._ledger("idle")):
             while not self._stop.is_set():
+                self._writer.wait_for_room()
                 self._dispatch()
                 if self._hands and not self._ahead:
                     self._ask_ahead()  # while the workers train
@@ -175,8 +180,7 @@ class Search:
         return self._start(self._ahead.popleft())
 
     def _start(self, trial: Trial) -> Hand:
-        with self._ledger("record"):
-            self._store.start_trial(self._lease, trial)
+        self._writer.put(self._store.start_trial, trial)
         self._counts[TrialState.RUNNING] += 1
         return self._new_hand(trial)
 
@@ -292,10 +296,9 @@ class Search:
         hand.best = answer.best or hand.best
         self._pruner.see(hand.trial, answer.reports)
         if answer.last is not None:
-            with self._ledger("record"):
-                self._store.save_progress(
-                    self._lease, hand.trial.number, hand.reports[hand.checkpoint_epoch:], last=answer.last,
-                    best=answer.best, epoch=hand.epoch, attempts=hand.attempts, worker=hand.worker_name)
+            self._writer.put(
+                self._store.save_progress, hand.trial.number, hand.reports[hand.checkpoint_epoch:], last=answer.last,
+                best=answer.best, epoch=hand.epoch, attempts=hand.attempts, worker=hand.worker_name)
             hand.checkpoint, hand.checkpoint_epoch, hand.checkpoint_at = answer.last, hand.epoch, time.monotonic()
 
     # -- close
@@ -305,11 +308,10 @@ class Search:
         outcome = Outcome(_STATES.get(reason, TrialState.FAILED), reason, value=found[1] if found else None,
                           best_epoch=found[0] if found else None, message=message)
         number = hand.trial.number
-        with self._ledger("record"):
-            self._store.close_trial(
-                self._lease, number, outcome, hand.reports[hand.checkpoint_epoch:], best=hand.best,
-                keep=self._sweep.keep.checkpoints, sign=self._sign, extra=self._measured(hand),
-                attempts=hand.attempts, worker=hand.worker_name)
+        self._writer.put(
+            self._store.close_trial, number, outcome, hand.reports[hand.checkpoint_epoch:], best=hand.best,
+            keep=self._sweep.keep.checkpoints, sign=self._sign, extra=self._measured(hand), attempts=hand.attempts,
+            worker=hand.worker_name)
         with self._ledger("ask"):
             self._brain.tell(number, outcome, hand.reports)
         self._pruner.close(number)
@@ -338,8 +340,8 @@ class Search:
             if hand.attempts > self._sweep.retries:
                 self._close(hand, Reason.WORKER_LOST, f"lost {hand.attempts} times; the last time: {lost.message}")
                 continue
-            self._store.save_progress(self._lease, hand.trial.number, (), last=None, best=None,
-                                      epoch=hand.checkpoint_epoch, attempts=hand.attempts)
+            self._writer.put(self._store.save_progress, hand.trial.number, (), last=None, best=None,
+                             epoch=hand.checkpoint_epoch, attempts=hand.attempts)
             self._note = f"trial {hand.trial.number} lost its worker and goes on from epoch {hand.checkpoint_epoch}"
             self._waiting.insert(0, hand)
 
@@ -360,6 +362,7 @@ class Search:
 
     def progress(self) -> Progress:
         """Where the search stands now."""
+        self._note = self._writer.news() or self._note
         closed = sum(count for state, count in self._counts.items() if state is not TrialState.RUNNING)
         budget, active = self._sweep.budget, self._clock.active_seconds
         left = active / closed * (budget.max_trials - closed) if closed else None

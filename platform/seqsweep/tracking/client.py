@@ -19,7 +19,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from seqsweep.errors import Problem, SeqsweepError, Unavailable
+from seqsweep.errors import Outage, Problem, SeqsweepError, Unavailable
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _PASSWORD = re.compile(r"(\w://[^:/@\s]*):[^/\s]*@")
@@ -136,5 +136,5 @@ def _unavailable(uri: str, error: BaseException) -> Unavailable:
     if _sqlite_file(uri) and ("already exists" in message or "not a database" in message):
         return Unavailable(Problem(masked(uri), f"its tables are half made or damaged: {message}",
                                    "Delete the file; `seqsweep project SWEEP` brings the runs of a sweep back."))
-    return Unavailable(Problem(masked(uri), f"MLflow does not answer: {message}",
-                               "Is MLFLOW_TRACKING_URI right, and is the server running?"))
+    return Outage(Problem(masked(uri), f"MLflow does not answer: {message}",
+                          "Is MLFLOW_TRACKING_URI right, and is the server running?"))

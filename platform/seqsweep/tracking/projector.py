@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from seqsweep.errors import SeqsweepError
 from seqsweep.store.records import Store
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 SWEEP_EVERY = 30.0
 """Seconds between two projections of the sweep's own run, its leaderboard and YAML."""
-LONGEST_PAUSE = 30.0
+LONGEST_PAUSE = 10.0
 """Seconds between two tries while MLflow fails, after pauses that double."""
 
 
@@ -39,7 +40,7 @@ class Projector:
         self._finishing = False
         self._gave_up = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"mlflow of {name}", daemon=True)
-        self._problem: str | None = None
+        self._failure: Exception | None = None
         self._current = time.monotonic()
 
     @property
@@ -49,8 +50,13 @@ class Projector:
 
     @property
     def problem(self) -> str | None:
-        """Why the last try failed; None if it did not."""
-        return self._problem
+        """Why the last try failed, in one line; None if it did not."""
+        return None if self._failure is None else _said(self._failure)
+
+    @property
+    def failure(self) -> Exception | None:
+        """What the last try raised; None if it did not fail."""
+        return self._failure
 
     def start(self) -> None:
         """Begin to project; nothing happens where that was asked for before."""
@@ -93,10 +99,10 @@ class Projector:
                     runs.project_sweep()
                     swept = began
             except Exception as error:  # whatever MLflow does, the sweep goes on
-                self._problem, runs = str(error) or repr(error), None
+                self._failure, runs = error, None
                 pause = self._every if whole else min(2 * pause, LONGEST_PAUSE)
             else:
-                self._problem, self._current, pause = None, began, self._every
+                self._failure, self._current, pause = None, began, self._every
                 with self._served:
                     self._answered = asked
                     self._served.notify_all()
@@ -111,3 +117,10 @@ class Projector:
         from seqsweep.tracking.runs import Runs  # takes seconds, which the controller must not wait for
 
         return Runs(self._store, self._name, self._uri)
+
+
+def _said(error: Exception) -> str:
+    """What is wrong, in one line."""
+    if isinstance(error, SeqsweepError) and error.problems:
+        return "; ".join(problem.what for problem in error.problems)
+    return str(error) or repr(error)
