@@ -21,7 +21,7 @@ FILES = sorted(HOUSE.rglob("*.py"))
 FLOORS = (("cli", "api"), ("pipeline", "plan", "result", "verification"), ("promotion", "forks"),
           ("serving", "submission"), ("sweep",),
           ("cluster",), ("tracking",), ("evaluation",), ("training",), ("tasks",), ("models",), ("search",), ("data",),
-          ("store",), ("config",), ("records",), ("errors", "ledger"))
+          ("store",), ("config",), ("records",), ("errors", "ledger"), ("secrets",))
 """The rooms from the roof down. A file imports from lower floors and from its own room."""
 
 INSIDE = {"api": {"cli"}, "pipeline": {"result"}}

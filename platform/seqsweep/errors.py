@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from seqsweep.secrets import shown
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -22,13 +24,14 @@ class Problem:
 
 
 class SeqsweepError(Exception):
-    """Base of all errors with a message for the user; anything else that escapes is a bug."""
+    """Base of all errors with a message for the user, free of secrets; anything else that escapes is a bug."""
 
     exit_code = 1
 
     def __init__(self, *problems: Problem | str) -> None:
-        self.problems = tuple(p if isinstance(p, Problem) else Problem("", p) for p in problems)
-        super().__init__(*problems)
+        found = (problem if isinstance(problem, Problem) else Problem("", problem) for problem in problems)
+        self.problems = tuple(Problem(shown(p.where), shown(p.what), shown(p.right)) for p in found)
+        super().__init__(*self.problems)
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)

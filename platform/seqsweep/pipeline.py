@@ -59,7 +59,7 @@ def submit(sweep: Sweep, document: str, settings: Settings, observer: Observer, 
     sweep = sweep if fork is None else forked(sweep, fork)
     with Store.open(settings.store) as store:
         enter(store, sweep, document, parent)
-        with store.acquire(sweep.name) as lease:
+        with store.acquire(sweep.name) as lease, lease.kept():
             enter(store, sweep, document, parent)  # again, now that nobody else can add a trial
             _Run(store, lease, sweep, document, settings, observer, stop, ledger or Ledger()).run()
     return SweepResult(sweep.name, settings)
@@ -82,7 +82,7 @@ class _Run:
         self.spec = specification(sweep)
         self.document = document
         self.projector = Projector(store, sweep.name, settings.tracking_uri,
-                                   worked=lambda seconds: ledger.add({ASIDE: seconds}))
+                                   worked=lambda seconds: ledger.add({ASIDE: seconds}), may_write=lease.is_held)
 
     def run(self) -> None:
         self.store.update_sweep(self.lease, state=SweepState.RUNNING, message="", document=self.document,
@@ -101,9 +101,17 @@ class _Run:
         else:
             self.store.update_sweep(self.lease, state=state, message=message)
         finally:
-            with self.ledger("project"):
-                self._finish_projection()
-            self._save_ledger()
+            if self._is_held():
+                with self.ledger("project"):
+                    self._finish_projection()
+                self._save_ledger()
+
+    def _is_held(self) -> bool:
+        """Whether the sweep's runs are still this controller's to write; where the store cannot tell, they are."""
+        try:
+            return self.lease.is_held()
+        except SeqsweepError:
+            return True
 
     def _finish_projection(self) -> None:
         if self.projector.problem:

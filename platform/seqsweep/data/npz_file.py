@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,6 +14,8 @@ import pandas as pd
 
 from seqsweep.errors import InvalidData, Problem
 
+_MEMBER = re.compile(r"(?!\.)[^/\\\x00-\x1f\x7f]+")
+"""A member of the archive: a plain file name, which an unpacker would not put anywhere else."""
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -38,6 +41,10 @@ def _load(path: Path) -> Arrays:
     """Load every array without pickle."""
     _refuse_unless(zipfile.is_zipfile(path), path, "not a readable .npz file: it is no zip archive", "write it again")
     try:
+        with zipfile.ZipFile(path) as archive:
+            strays = [info.orig_filename for info in archive.infolist() if not _MEMBER.fullmatch(info.orig_filename)]
+        _refuse_unless(not strays, path, f"an array named {', '.join(map(repr, strays[:3]))}",
+                       "names of columns, without slashes, `..` at the start or characters that cannot be printed")
         with np.load(path, allow_pickle=False) as archive:
             names = list(archive.files)
             arrays = {name: archive[name] for name in names}

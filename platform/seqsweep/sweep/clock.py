@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 
-from seqsweep.errors import SeqsweepError
+from seqsweep.errors import Conflict, SeqsweepError
 from seqsweep.ledger import Ledger
 from seqsweep.store.lease import Lease
 from seqsweep.store.records import Store
@@ -23,17 +23,23 @@ class Clock:
         self._before = store.sweep(lease.sweep.name).active_seconds
         self._began = time.monotonic()
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="seqsweep-lease", daemon=True)
+        self._lost: Conflict | None = None
+        self._thread = threading.Thread(target=self._beat, name="seqsweep-clock", daemon=True)
 
     @property
     def active_seconds(self) -> float:
         """Search time, summed over resumes."""
         return self._before + time.monotonic() - self._began
 
+    def check(self) -> None:
+        """Raise Conflict where another controller took the lease; `stop` was set then."""
+        if self._lost is not None:
+            raise self._lost
+
     def _beat(self) -> None:
         renewed = stored = time.monotonic()
         while not self._end.wait(_LOOK_EVERY):
-            with contextlib.suppress(SeqsweepError):  # a lost lease is told by the next write
+            try:
                 if self._store.stop_requested(self._lease.sweep.name):
                     self._stop.set()
                 if time.monotonic() - renewed >= _RENEW_EVERY:
@@ -41,6 +47,12 @@ class Clock:
                     now = time.monotonic()
                     self._store.update_sweep(self._lease, add_active=now - stored, facts=self._ledger.facts())
                     renewed = stored = now
+            except Conflict as lost:
+                self._lost = lost
+                self._stop.set()
+                break
+            except SeqsweepError:
+                continue  # a store that does not answer is told by the next write
         self._stored = stored
 
     def __enter__(self) -> Clock:

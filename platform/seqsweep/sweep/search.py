@@ -133,6 +133,7 @@ class Search:
                 elif not self._hands and self._finished():
                     return True
                 self._gather(0.5)
+            self._clock.check()
             self._leave()
         return False
 

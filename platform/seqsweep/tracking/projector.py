@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from seqsweep.secrets import shown
 from seqsweep.store.records import Store
 
 if TYPE_CHECKING:
@@ -23,16 +24,18 @@ class Projector:
 
     It delays no training: MLflow is imported, its tables are created and its answers waited for in the thread alone.
     While MLflow cannot be reached it keeps trying; it remembers nothing, so nothing is lost with it. `worked` is told
-    the seconds of each projection.
+    the seconds of each projection. It ends once `may_write` says no: a controller that was frozen while another took
+    the sweep knows less of its runs, and would make them twice.
     """
 
     def __init__(self, store: Store, name: str, tracking_uri: str, *, every: float = 2.0,
-                 worked: Callable[[float], None] = lambda _: None) -> None:
+                 worked: Callable[[float], None] = lambda _: None,
+                 may_write: Callable[[], bool] = lambda: True) -> None:
         self._store = store
         self._name = name
         self._uri = tracking_uri
         self._every = every
-        self._worked = worked
+        self._worked, self._may_write = worked, may_write
         self._served = threading.Condition()
         self._asked = self._answered = 0
         self._wake = threading.Event()
@@ -87,13 +90,15 @@ class Projector:
                 asked, last, whole = self._asked, self._finishing, self._asked > self._answered
             began = time.monotonic()
             try:
+                if not self._may_write():
+                    return
                 runs = self._open() if runs is None or last else runs
                 changed = runs.project_trials()
                 if whole or (began - swept >= SWEEP_EVERY and (changed or swept < 0)):
                     runs.project_sweep()
                     swept = began
             except Exception as error:  # whatever MLflow does, the sweep goes on
-                self._problem, runs = str(error) or repr(error), None
+                self._problem, runs = shown(str(error) or repr(error)), None
                 pause = self._every if whole else min(2 * pause, LONGEST_PAUSE)
             else:
                 self._problem, self._current, pause = None, began, self._every
