@@ -45,7 +45,7 @@ def damaged(data: bytes, chance: random.Random, words: Sequence[bytes] = NASTY) 
         elif kind == 2:
             data = data[:at] + chance.choice(words) + data[end:]
         elif kind == 3:
-            data = data[:end] + data[at:end] * chance.choice((1, 1, 2, 30)) + data[end:]
+            data = data[:end] + data[at:end] * chance.choice((1, 1, 2, 30, 3000)) + data[end:]
         elif kind == 4 and at < len(data):
             data = data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1:]
         elif kind == 5:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from seqsweep.secrets import shown
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,17 @@ class SeqsweepError(Exception):
 
     def __init__(self, *problems: Problem | str) -> None:
         found = (problem if isinstance(problem, Problem) else Problem("", problem) for problem in problems)
-        self.problems = tuple(Problem(shown(p.where), shown(p.what), shown(p.right)) for p in found)
+        self.problems = tuple(Problem(_sayable(p.where), _sayable(p.what), _sayable(p.right)) for p in found)
         super().__init__(*self.problems)
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)
+
+
+def _sayable(text: str) -> str:
+    """Text that every terminal takes: no secret, no character that moves its cursor, no half of a surrogate pair."""
+    plain = _CONTROL.sub(lambda found: repr(found[0])[1:-1], shown(text))
+    return plain.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class InvalidSettings(SeqsweepError):

@@ -18,16 +18,24 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 from config_corpus import VALID  # noqa: E402
 from mutations import damaged, restructured, retokened  # noqa: E402
 
+from seqsweep.config.document import read_text  # noqa: E402
 from seqsweep.config.loader import load_sweep, parse_sweep  # noqa: E402
+from seqsweep.config.problems import Problems  # noqa: E402
 from seqsweep.config.sweep import Sweep  # noqa: E402
 from seqsweep.errors import InvalidSweep  # noqa: E402
+
+
+def tree_of(text: str) -> Any:
+    """As dicts and lists, every number a number."""
+    root = read_text(text, "sweep.yaml", Problems())
+    assert root is not None
+    return json.loads(json.dumps(root.plain()))
+
 
 LIMIT = 512 << 20
 """Bytes of address space, Python and its libraries included."""
@@ -36,7 +44,7 @@ LONGEST = 1.0
 SHIPPED = {path.stem: path.read_text(encoding="utf-8")
            for path in sorted((Path(__file__).parents[2] / "pipelines").glob("*.yaml"))}
 TEXTS = list((VALID | SHIPPED).values())
-TREES = [yaml.safe_load(text) for text in TEXTS]
+TREES = [tree_of(text) for text in TEXTS]
 
 
 def case(number: int, folder: Path) -> Sweep:
@@ -52,12 +60,7 @@ def case(number: int, folder: Path) -> Sweep:
     tree = restructured(TREES[which], chance)
     if kind == 2:
         return load_sweep(tree)
-    return parse_sweep(_written(tree), "sweep.yaml")
-
-
-def _written(tree: Any) -> str:
-    """As YAML, which is JSON where YAML's own writer cannot write it."""
-    return json.dumps(tree, ensure_ascii=False)
+    return parse_sweep(json.dumps(tree, ensure_ascii=False), "sweep.yaml")
 
 
 def verdict(number: int, folder: Path) -> tuple[str, str]:
@@ -69,7 +72,7 @@ def verdict(number: int, folder: Path) -> tuple[str, str]:
         empty = not error.problems or not all(problem.what for problem in error.problems)
         return ("wrong", "no problem is named") if empty or len(str(error)) > 300_000 else ("refused", "")
     except BaseException:
-        return "wrong", traceback.format_exc()[-3000:]
+        return "wrong", traceback.format_exc()[-1500:]
     return ("taken", "") if again == sweep else ("wrong", "what is stored of it reads back as another sweep")
 
 

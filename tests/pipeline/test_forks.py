@@ -117,8 +117,8 @@ def test_on_other_data_nothing_is_told_and_that_is_said(place: Path, settings: S
     tree = forecasting(place / "moving.csv", "moving", budget={"max_trials": 2}, register=None)
     seqsweep.submit(tree, settings)
     write_series(place / "moving.csv", rows=420)
-    told = r"moving\.csv: rows 400 -> 420\n.*the first change is in rows 2 to 3\n.*`--fork NAME`"
-    with pytest.raises(Conflict, match=told):
+    words = r"moving\.csv: rows 400 -> 420\n.*the first change is in rows 2 to 3\n.*`--fork NAME`"
+    with pytest.raises(Conflict, match=words):
         seqsweep.submit(tree | {"budget": {"max_trials": 3}}, settings)
     capsys.readouterr()
     assert len(seqsweep.submit(tree, settings, fork="moved").trials) == 2

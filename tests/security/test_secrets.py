@@ -12,14 +12,17 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import psycopg
 import pytest
 import yaml
-from conftest import PostgresServer
 from shell import SEQSWEEP, environment, seqsweep, until
 from small_sweeps import forecasting, write_series
+
+if TYPE_CHECKING:
+    from conftest import PostgresServer
 
 pytestmark = pytest.mark.postgres
 

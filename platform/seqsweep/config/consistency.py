@@ -13,7 +13,7 @@ from seqsweep.config.structure import Draft
 from seqsweep.config.sweep import PromoteConfig
 from seqsweep.config.tasks import METRICS, ClassificationConfig, ForecastingConfig
 
-_SUFFIXES = (".csv", ".csv.gz", ".parquet", ".npz", ".ts")
+_SUFFIXES = (".csv", ".csv.gz", ".parquet", ".npz", ".ts", ".ts.gz")
 _COARSER = {"minute": ("h", "D", "W", "MS", "QS", "YS"), "hour": ("D", "W", "MS", "QS", "YS"),
             "weekday": ("W", "MS", "QS", "YS"), "monthday": ("MS", "QS", "YS"), "yearday": ("YS",), "month": ("YS",)}
 """Calendar features that are the same at every step of these frequencies."""

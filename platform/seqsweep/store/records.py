@@ -303,6 +303,7 @@ class Store:
 
 
 def _sweep(connection: Connection, name: str) -> SweepRecord:
+    name = _plain(name)
     row = connection.execute(select(sweeps).where(sweeps.c.name == name)).one_or_none()
     if row is None:
         names = list(connection.execute(select(sweeps.c.name)).scalars())

@@ -75,7 +75,8 @@ def refuse_foreign(folder: Path, name: str) -> None:
     except Exception as error:  # MLflow tells a damaged file by whatever its parser raises
         raise InvalidData(Problem(name, f"is no MLflow model: {error}")) from error
     others = [f"loader {loader}"] * (loader != _LOADER) + [f"flavor {other}" for other in sorted(flavors)]
-    others += [f"python_model {flavor['python_model']}"] * ("python_model" in flavor)
+    if "python_model" in flavor:  # a pickle, which MLflow would load
+        others.append(f"python_model {flavor['python_model']}")
     if others or not (folder / "artifacts" / "package").is_dir():
         raise Refused(Problem(name, f"is another kind of model ({', '.join(others) or 'without a package'})",
                               "only models that seqsweep registered are loaded"))
