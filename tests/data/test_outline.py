@@ -25,7 +25,7 @@ def table(rows: int) -> pd.DataFrame:
 
 
 def sketch(frame: pd.DataFrame, name: str = "load.csv") -> Outline:
-    return outline(Source(frame, name), list(frame))
+    return outline(Source(frame, name), [str(column) for column in frame])
 
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]

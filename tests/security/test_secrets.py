@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import psycopg
@@ -94,7 +94,7 @@ class Processes:
             self._thread.join()
 
 
-def write(folder: Path, **keys: object) -> None:
+def write(folder: Path, **keys: Any) -> None:
     write_series(folder / "load.csv")
     (folder / "load.yaml").write_text(yaml.safe_dump(forecasting(Path("load.csv"), budget={"max_trials": 2}, **keys)))
 
@@ -106,8 +106,8 @@ def test_a_password_from_the_environment_opens_the_store_and_shows_nowhere(
     write(tmp_path, register=None)
     (tmp_path / "seqsweep.toml").write_text(
         f'store = "postgresql://{name}:${{env:STORE_PASSWORD}}@127.0.0.1:{postgres_server.port}/{name}"\n')
-    variables = {"STORE_PASSWORD": secret, "MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": tracking,
-                 "MLFLOW_TRACKING_TOKEN": token}
+    variables: dict[str, Any] = {"STORE_PASSWORD": secret, "MLFLOW_TRACKING_USERNAME": "me",
+                                 "MLFLOW_TRACKING_PASSWORD": tracking, "MLFLOW_TRACKING_TOKEN": token}
     processes = Processes([secret, tracking, token])
     said = []
     with processes.watched():
@@ -136,7 +136,7 @@ def test_with_workers_and_a_tracking_server_no_log_and_no_store_has_it(
     (tmp_path / "seqsweep.toml").write_text(
         f'store = "postgresql://{name}:${{env:STORE_PASSWORD}}@127.0.0.1:{postgres_server.port}/{name}"\n'
         f'tracking_uri = "http://me:${{env:TRACKING_PASSWORD}}@127.0.0.1:{free_port}"\n')
-    variables = {"STORE_PASSWORD": secret, "TRACKING_PASSWORD": tracking}
+    variables: dict[str, Any] = {"STORE_PASSWORD": secret, "TRACKING_PASSWORD": tracking}
     began = time.time()
     processes = Processes([secret, tracking])
     with served(tmp_path / "server", free_port), processes.watched():

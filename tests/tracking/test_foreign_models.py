@@ -155,12 +155,13 @@ def test_a_whole_package_is_not_refused(model: Path, settings: Settings, run_id:
     assert len(predict(str(version), trained.frame, settings)) == 60
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # MLflow would have other type hints
 def test_models_that_mlflow_itself_logged_are_refused(settings: Settings, run_id: str, trained: Trained,
                                                       tmp_path: Path) -> None:
     import mlflow
     from sklearn.linear_model import LinearRegression
 
-    class Python(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    class Python(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
         def load_context(self, context: Any) -> None:
             (tmp_path / "canary").write_text("code of a model ran")
 

@@ -34,7 +34,7 @@ def outline(source: Source, columns: Sequence[str]) -> Outline:
         hashes[name] = _text(column_T.sum(dtype=np.uint64))
         whole_T += mix(column_T ^ np.uint64(c))
     starts = np.arange(0, rows, size)
-    blocks = tuple(Block(first=int(frame.index[start]), hash=_text(total)) for start, total in
+    blocks = tuple(Block(first=int(frame.index[int(start)]), hash=_text(total)) for start, total in
                    zip(starts, np.add.reduceat(whole_T, starts) if rows else (), strict=True))
     return Outline(file=source.name, rows=rows, last=int(frame.index[-1]) if rows else 0, columns=hashes,
                    block_rows=size, blocks=blocks)
