@@ -146,7 +146,7 @@ def main() -> None:
                 told = error.problems and all(problem.what and len(str(problem)) < 5000 for problem in error.problems)
                 found, why = ("refused", "") if told else ("wrong", f"told at length or not at all: {str(error)[:300]}")
             except BaseException:
-                found, why = "wrong", traceback.format_exc()[-2500:]
+                found, why = "wrong", traceback.format_exc()[-700:]
             seconds = time.process_time() - began
             slowest = max(slowest, (seconds, number))
             if seconds > LONGEST:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +45,23 @@ def _load(path: Path) -> Arrays:
         _refuse_unless(not strays, path, f"an array named {', '.join(map(repr, strays[:3]))}",
                        "names of columns, without slashes, `..` at the start or characters that cannot be printed")
         with np.load(path, allow_pickle=False) as archive:
-            names = list(archive.files)
-            arrays = {name: archive[name] for name in names}
-    except ValueError as error:
+            arrays = {name: archive[name] for name in archive.files}
+    except (InvalidData, OSError):
+        raise
+    except Exception as error:  # numpy and zipfile tell damage by whatever their parsers raise
         if "pickle" in str(error).lower():
             raise InvalidData(Problem(str(path), "it holds object arrays, which only pickle could load",
                                       "arrays of numbers or of fixed-width text")) from error
-        raise InvalidData(Problem(str(path), f"not a readable .npz file: {error}", "write it again")) from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
-        raise InvalidData(Problem(str(path), f"not a readable .npz file: {error}", "write it again")) from error
+        raise _broken(path, str(error)) from error
+    strays = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+    if strays:
+        raise _broken(path, f"{strays[0]} is no array")
     _refuse_unless(bool(arrays), path, "no arrays", "an array x, or one array a column")
     return arrays
+
+
+def _broken(path: Path, why: str) -> InvalidData:
+    return InvalidData(Problem(str(path), f"not a readable .npz file: {why[:200]}", "write it again"))
 
 
 def _columns(path: Path, arrays: Arrays) -> pd.DataFrame:
