@@ -56,8 +56,16 @@ def _load(path: Path) -> Arrays:
     strays = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
     if strays:
         raise _broken(path, f"{strays[0]} is no array")
+    if garbled := [name for name, array in arrays.items() if array.dtype.kind == "U" and not _is_text(array)]:
+        raise _broken(path, f"{garbled[0]} holds no text but other bytes")
     _refuse_unless(bool(arrays), path, "no arrays", "an array x, or one array a column")
     return arrays
+
+
+def _is_text(array: npt.NDArray[np.str_]) -> bool:
+    """Whether every character is one: numpy takes any four bytes."""
+    code = np.ascontiguousarray(array.ravel(), dtype=array.dtype.newbyteorder("=")).view(np.uint32)
+    return not bool(((code > 0x10FFFF) | ((code >= 0xD800) & (code <= 0xDFFF))).any())
 
 
 def _broken(path: Path, why: str) -> InvalidData:
