@@ -148,8 +148,8 @@ def freeze(process: subprocess.Popen[str], settings: Settings) -> None:
     raise AssertionError("it always holds the lock")
 
 
-@pytest.mark.parametrize("wakes", ["while the other runs",
-                                   pytest.param("after the other has ended", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("wakes", ["while the other runs", "after the other has ended"])
 def test_a_frozen_first_that_wakes_up_writes_nothing_and_says_so(place: Path, settings: Settings, wakes: str) -> None:
     with submitting(settings, place, "first", BRIEF) as first:
         until(lambda: trains(settings), 120)

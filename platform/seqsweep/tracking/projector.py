@@ -78,7 +78,8 @@ class Projector:
             self._finishing = self._finishing or last
             asked = self._asked
             self._wake.set()
-            self._served.wait_for(lambda: self._answered >= asked or not self._thread.is_alive(), timeout)
+            self._served.wait_for(lambda: self._answered >= asked or self._gave_up.is_set()
+                                  or not self._thread.is_alive(), timeout)
             return self._answered >= asked
 
     def _work(self) -> None:
@@ -91,6 +92,7 @@ class Projector:
             began = time.monotonic()
             try:
                 if not self._may_write():
+                    self._give_up()
                     return
                 runs = self._open() if runs is None or last else runs
                 changed = runs.project_trials()
@@ -111,6 +113,11 @@ class Projector:
                 self._worked(time.monotonic() - began)
             self._wake.wait(pause)
             self._wake.clear()
+
+    def _give_up(self) -> None:
+        self._gave_up.set()
+        with self._served:
+            self._served.notify_all()
 
     def _open(self) -> Runs:
         from seqsweep.tracking.runs import Runs  # takes seconds, which the controller must not wait for
