@@ -18,10 +18,10 @@ ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "platform" / "seqsweep"
 FILES = sorted(HOUSE.rglob("*.py"))
 
-FLOORS = (("cli", "api"), ("pipeline", "plan", "result", "verification"), ("promotion",), ("serving",), ("sweep",),
+FLOORS = (("cli", "api"), ("pipeline", "plan", "result", "verification"), ("promotion", "forks"),
+          ("serving", "submission"), ("sweep",),
           ("cluster",), ("tracking",), ("evaluation",), ("training",), ("tasks",), ("models",), ("search",), ("data",),
-          ("store",), ("config",), ("records",), ("outage",),
-          ("errors", "ledger"))
+          ("store",), ("config",), ("records",), ("outage",), ("errors", "ledger"), ("secrets",))
 """The rooms from the roof down. A file imports from lower floors and from its own room."""
 
 INSIDE = {"api": {"cli"}, "pipeline": {"result"}}

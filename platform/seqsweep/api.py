@@ -13,14 +13,16 @@ from seqsweep.cli.progress import Display
 from seqsweep.config.loader import load_sweep, read_document
 from seqsweep.config.settings import Settings, load_settings
 from seqsweep.config.sweep import Sweep
-from seqsweep.pipeline import specification
 from seqsweep.pipeline import submit as run
 from seqsweep.result import SweepResult
+from seqsweep.submission import specification
 
 
-def submit(sweep: str | Path | Mapping[str, Any] | Sweep, settings: Settings | None = None) -> SweepResult:
+def submit(sweep: str | Path | Mapping[str, Any] | Sweep, settings: Settings | None = None, *,
+           fork: str | None = None) -> SweepResult:
     """Run a sweep from a notebook or a script: a path, a dict as in the YAML, or a validated Sweep.
 
+    `fork`: store it as a new sweep of this name, to which the trials of the sweep it is a fork of are told.
     Progress goes to standard error. Interrupt it with KeyboardInterrupt; submit again to go on.
     """
     if isinstance(sweep, Sweep):
@@ -29,7 +31,7 @@ def submit(sweep: str | Path | Mapping[str, Any] | Sweep, settings: Settings | N
         loaded = load_sweep(sweep)
         document = json.dumps(sweep, indent=2) if isinstance(sweep, Mapping) else read_document(sweep)
     with Display(err, loaded.metric.name) as display:
-        return run(loaded, document, settings or load_settings(), display, threading.Event())
+        return run(loaded, document, settings or load_settings(), display, threading.Event(), fork=fork)
 
 
 def open_sweep(name: str, settings: Settings | None = None) -> SweepResult:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from seqsweep.secrets import shown
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -22,16 +27,23 @@ class Problem:
 
 
 class SeqsweepError(Exception):
-    """Base of all errors with a message for the user; anything else that escapes is a bug."""
+    """Base of all errors with a message for the user, free of secrets; anything else that escapes is a bug."""
 
     exit_code = 1
 
     def __init__(self, *problems: Problem | str) -> None:
-        self.problems = tuple(p if isinstance(p, Problem) else Problem("", p) for p in problems)
-        super().__init__(*problems)
+        found = (problem if isinstance(problem, Problem) else Problem("", problem) for problem in problems)
+        self.problems = tuple(Problem(_sayable(p.where), _sayable(p.what), _sayable(p.right)) for p in found)
+        super().__init__(*self.problems)
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)
+
+
+def _sayable(text: str) -> str:
+    """Text that every terminal takes: no secret, no character that moves its cursor, no half of a surrogate pair."""
+    plain = _CONTROL.sub(lambda found: repr(found[0])[1:-1], shown(text))
+    return plain.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class InvalidSettings(SeqsweepError):

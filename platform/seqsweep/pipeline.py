@@ -8,36 +8,31 @@ first worker trains before scikit-learn and MLflow are read from the disk.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import importlib.metadata
 import json
-import os
-import platform
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
-from seqsweep import __version__
 from seqsweep.cluster.pool import import_ray, open_pool, ray_session
 from seqsweep.config.settings import Settings
 from seqsweep.config.sweep import Sweep, fit_config, goal_sign
-from seqsweep.errors import Conflict, Outage, Problem, Refused, SearchFailed, SeqsweepError, Unavailable
+from seqsweep.errors import Outage, Refused, SearchFailed, SeqsweepError, Unavailable
+from seqsweep.forks import tell_parent
 from seqsweep.ledger import PROJECTOR, Ledger, read
 from seqsweep.outage import OutageNews, Patience
 from seqsweep.records import TrialRecord
 from seqsweep.result import SweepResult
 from seqsweep.store.lease import Lease
-from seqsweep.store.records import Store, SweepRecord, SweepState
+from seqsweep.store.records import Store, SweepState
+from seqsweep.submission import changed, current_facts, digest, enter, forked, identity, specification
 from seqsweep.tracking.projector import Projector
 
 if TYPE_CHECKING:
     from seqsweep.data.batch import Prepared
     from seqsweep.sweep import Progress
 
-_MAY_CHANGE = ("budget", "resources", "retries", "keep", "evaluate", "register", "promote")
-"""Keys that may differ between two submissions of one sweep: they change no trial that is there."""
 _PROJECTION_GRACE = 20.0
 """Seconds at the end of a run for MLflow to take what is left; `seqsweep project` brings the rest."""
 
@@ -53,54 +48,22 @@ class Observer(Protocol):
 
 
 def submit(sweep: Sweep, document: str, settings: Settings, observer: Observer, stop: threading.Event,
-           ledger: Ledger | None = None) -> SweepResult:
+           ledger: Ledger | None = None, fork: str | None = None) -> SweepResult:
     """Run a sweep to its end, or until `stop` is set; submitted again it goes on, and does nothing twice.
 
-    `document` is the text the sweep was read from; `ledger` is told where the time goes. Raises Conflict where the
-    sweep or its data differ from what is stored under its name, or another controller holds it; InvalidData,
-    SearchFailed, Unavailable.
+    `document` is the text the sweep was read from; `ledger` is told where the time goes; `fork`: the name of a new
+    sweep, to which the trials of the one that has this sweep's name are told. Raises Conflict where the sweep or its
+    data differ from what is stored under its name, or another controller holds it; InvalidData, SearchFailed,
+    Unavailable; NotFound where there is nothing to fork.
     """
+    parent = "" if fork is None else sweep.name
+    sweep = sweep if fork is None else forked(sweep, fork)
     with Store.open(settings.store) as store:
-        enter(store, sweep, document)
-        with store.acquire(sweep.name) as lease:
-            enter(store, sweep, document)  # again, now that nobody else can add a trial
+        enter(store, sweep, document, parent)
+        with store.acquire(sweep.name) as lease, lease.kept():
+            enter(store, sweep, document, parent)  # again, now that nobody else can add a trial
             _Run(store, lease, sweep, document, settings, observer, stop, ledger or Ledger()).run()
     return SweepResult(sweep.name, settings)
-
-
-def enter(store: Store, sweep: Sweep, document: str) -> SweepRecord:
-    """Find or create the sweep's record; one without a trial yet may become another sweep.
-
-    Raises Conflict, with what changed, where the name is that of another sweep with trials.
-    """
-    spec = specification(sweep)
-    known = {record.name: record for record in store.sweeps()}
-    if sweep.name not in known:
-        return store.create_sweep(sweep.name, document, json.dumps(spec, sort_keys=True), identity(spec), _facts())
-    record = known[sweep.name]
-    if record.spec_hash != identity(spec) and store.trials(sweep.name, curves=False, limit=1):
-        changes = [f"{path}: {old} -> {new}" for path, old, new in _differences(json.loads(record.spec), spec)
-                   if path.split(".")[0] not in _MAY_CHANGE]
-        raise Conflict(Problem(sweep.name, "differs from the sweep stored under this name: " + "; ".join(changes),
-                               "give the new sweep another name; trials of both could not be compared"))
-    return record
-
-
-def stored_sweep(store: Store, name: str) -> tuple[Sweep, str]:
-    """A submitted sweep and its text, as the store holds them. Raises NotFound."""
-    record = store.sweep(name)
-    return Sweep.model_validate_json(record.spec), record.document
-
-
-def specification(sweep: Sweep) -> dict[str, Any]:
-    """The sweep as plain JSON values, under the names a user writes."""
-    spec: dict[str, Any] = sweep.model_dump(mode="json", by_alias=True)
-    return spec
-
-
-def identity(spec: Mapping[str, Any]) -> str:
-    """Hash of everything that decides what a trial is and gives."""
-    return _hash({key: value for key, value in spec.items() if key not in _MAY_CHANGE})
 
 
 def project(name: str, settings: Settings) -> int:
@@ -120,14 +83,14 @@ class _Run:
         self.spec = specification(sweep)
         self.document = document
         self.projector = Projector(store, sweep.name, settings.tracking_uri,
-                                   worked=lambda seconds: ledger.add({PROJECTOR: seconds}))
+                                   worked=lambda seconds: ledger.add({PROJECTOR: seconds}), may_write=lease.is_held)
         self.mlflow = OutageNews("MLflow")
         self.patiently = Patience(self._tell, stop)
 
     def run(self) -> None:
         self.patiently(self.store.update_sweep, self.lease, state=SweepState.RUNNING, message="",
                        document=self.document, spec=json.dumps(self.spec, sort_keys=True),
-                       spec_hash=identity(self.spec), facts=_facts())
+                       spec_hash=identity(self.spec), facts=current_facts())
         self.ledger.add(read(self.lease.sweep.facts))
         try:
             state, message = self._stages()
@@ -141,9 +104,17 @@ class _Run:
         else:
             self.patiently(self.store.update_sweep, self.lease, state=state, message=message)
         finally:
-            with self.ledger("project"):
-                self._finish_projection()
-            self._save_ledger()
+            if self._is_held():
+                with self.ledger("project"):
+                    self._finish_projection()
+                self._save_ledger()
+
+    def _is_held(self) -> bool:
+        """Whether the sweep's runs are still this controller's to write; where the store cannot tell, they are."""
+        try:
+            return self.lease.is_held()
+        except SeqsweepError:
+            return True
 
     def _finish_projection(self) -> None:
         if self.projector.problem:
@@ -190,16 +161,30 @@ class _Run:
                 self._start_ray(preparing, session)
             with self.ledger("data"):
                 data = preparing.result()
-        data_hash = data[0].info.data_hash  # of all folds
-        known = self.store.sweep(self.sweep.name).data_hash
-        if known not in (None, data_hash) and self.store.trials(self.sweep.name, curves=False, limit=1):
-            raise Conflict(Problem(self.sweep.name, "the data have changed since this sweep began",
-                                   "give the sweep another name: trials on other data could not be compared"))
-        self.store.update_sweep(self.lease, data_hash=data_hash)
+        self._keep_outline(data[0])
         sizes = ", ".join(f"{len(data[0].parts.get(part, ())):,} {part}" for part in ("train", "val", "test"))
         folds = f" in {len(data)} folds" if len(data) > 1 else ""
         self.observer.stage("prepare", f"{sizes} samples{folds}, {len(data[0].info.features)} features")
+        if said := tell_parent(self.store, self.lease, self.sweep):
+            self.observer.stage("fork", said)
         return data
+
+    def _keep_outline(self, data: Prepared) -> None:
+        """Note what the data are; Conflict, with what changed, where trials were trained on others."""
+        known, stage = self.store.sweep(self.sweep.name).data_hash, self.store.stage(self.sweep.name, "data")
+        data_hash = data.info.data_hash  # of all folds
+        if known not in (None, data_hash) and self.store.trials(self.sweep.name, curves=False, limit=1):
+            from seqsweep.data.batch import Outline
+            from seqsweep.data.outline import compare
+
+            before = [Outline.model_validate(kept, strict=False) for kept in stage.value["files"]] if stage else []
+            changes = (compare(before, data.outlines) if before else []) or [
+                f"hash of the prepared data: {str(known)[:12]} -> {data_hash[:12]}"]
+            raise changed(self.sweep.name, "the data have changed since this sweep began", changes)
+        self.store.update_sweep(self.lease, data_hash=data_hash)
+        if stage is None or stage.key != data_hash:
+            self.store.put_stage(self.lease, "data", data_hash, {
+                "files": [sketch.model_dump(mode="json") for sketch in data.outlines]})
 
     def _start_ray(self, preparing: Future[tuple[Prepared, ...]], session: contextlib.ExitStack) -> None:
         if not (preparing.done() and preparing.exception()):
@@ -210,7 +195,7 @@ class _Run:
         return stage is not None and stage.key == self._search_key()
 
     def _search_key(self) -> str:
-        return _hash([identity(self.spec), self.spec["budget"]])
+        return digest([identity(self.spec), self.spec["budget"]])
 
     def _search(self, data: tuple[Prepared, ...]) -> bool:
         if self._searched():
@@ -268,7 +253,7 @@ class _Run:
         return True
 
     def _evaluate(self, data: tuple[Prepared, ...], winner: TrialRecord) -> None:
-        key = _hash([self._search_key(), winner.number, self.spec["evaluate"]])
+        key = digest([self._search_key(), winner.number, self.spec["evaluate"]])
         if self._stage_done("evaluate", key, f"trial {winner.number} was scored on the test part"):
             return
         from seqsweep.evaluation.leaderboard import evaluate, leaderboard
@@ -292,7 +277,7 @@ class _Run:
         return weights
 
     def _register(self, data: tuple[Prepared, ...], winner: TrialRecord) -> None:
-        key = _hash([self._search_key(), winner.number, self.spec["register"]])
+        key = digest([self._search_key(), winner.number, self.spec["register"]])
         known = self.store.stage(self.sweep.name, "register")
         if known is not None and self._still_registered(known.value, winner) and self._stage_done(
                 "register", key, str(known.value["version"])):
@@ -325,7 +310,7 @@ class _Run:
         if registered is None or config is None:
             return
         version = str(registered.value["version"])
-        key = _hash([version, registered.value["run"], self.spec["promote"]])
+        key = digest([version, registered.value["run"], self.spec["promote"]])
         known = self.store.stage(self.sweep.name, "promote")
         if known is not None and self._stage_done("promote", key, str(known.value["said"])):
             return
@@ -349,24 +334,3 @@ def _prepared(sweep: Sweep) -> tuple[Prepared, ...]:
     import seqsweep.sweep  # noqa: F401
 
     return data
-
-
-def _facts() -> dict[str, Any]:
-    packages = ("torch", "optuna", "ray", "mlflow", "numpy", "pandas")
-    return {"code_version": __version__, "python": platform.python_version(),
-            "hardware": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
-            "packages": {name: importlib.metadata.version(name) for name in packages}}
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _differences(old: Any, new: Any, path: str = "") -> list[tuple[str, str, str]]:
-    """Where two JSON values differ: path, old, new."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        keys = list(dict.fromkeys([*old, *new]))
-        return [found for key in keys for found in _differences(old.get(key), new.get(key), f"{path}.{key}".strip("."))]
-    return [] if old == new else [(path, json.dumps(old), json.dumps(new))]
-
-

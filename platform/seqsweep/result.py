@@ -14,6 +14,7 @@ from seqsweep.errors import NotFound
 from seqsweep.ledger import read
 from seqsweep.records import Scalar, TrialRecord, TrialState
 from seqsweep.store.records import Store, SweepRecord
+from seqsweep.submission import FORKED_FROM, TOLD
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,6 +139,7 @@ class SweepResult:
         record, trials = self._record(), self._trials()
         with self._store() as store:
             holder = store.holder(self.name)
+        parent = record.facts.get(FORKED_FROM)
         counts = {str(state): n for state in TrialState if (n := sum(t.state is state for t in trials))}
         failures = [{"trial": t.number, "reason": str(t.outcome.reason), "message": t.outcome.message[:200]}
                     for t in trials if t.outcome is not None and t.state is TrialState.FAILED]
@@ -146,6 +148,7 @@ class SweepResult:
                 "active_seconds": round(record.active_seconds, 1), "created": _time(record.created),
                 "updated": _time(record.updated), "model": self.model,
                 "controller": f"process {holder.pid} on {holder.host} since {_time(holder.since)}" if holder else None,
+                "forked_from": f"{parent}, {record.facts.get(TOLD, 0)} of whose trials it was told" if parent else None,
                 "data_hash": record.data_hash, "failures": failures, "ledger": read(record.facts)}
 
     def summary(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def fetch(reference: str, settings: Settings) -> tuple[ModelVersion, Package]:
     registry = Registry(settings.tracking_uri)
     version = registry.resolve(reference)
     with tempfile.TemporaryDirectory(prefix="seqsweep-") as folder:
-        return version, load_package(registry.download(version, Path(folder)))
+        return version, load_package(registry.download(version, Path(folder)), str(version))
 
 
 def predict(reference: str, frame: pd.DataFrame, settings: Settings) -> pd.DataFrame:

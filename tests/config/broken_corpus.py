@@ -32,6 +32,8 @@ HAND = {
     "log and step": Broken(P("hidden_size: {min: 1, max: 3, log: true, step: 1}"), "step", "exclude each other"),
     "step off the range": Broken(P("hidden_size: {min: 16, max: 60, step: 16}"), "16}", "do not reach max",
                                  "max: 48 or 64"),
+    "step of next to nothing": Broken(P("dropout: {min: 0, max: 0.5, step: 1e-320}, num_layers: {value: 2}"), "1e-320",
+                                      "do not reach"),
     "step wider than the range": Broken(P("dropout: {min: 0, max: 0.5, step: 1}, num_layers: {value: 2}"), "1}, num",
                                         "do not reach"),
     "negative step": Broken(P("hidden_size: {min: 1, max: 3, step: -1}"), "-1", "cannot be -1", "above 0"),

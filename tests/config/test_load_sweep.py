@@ -113,7 +113,7 @@ def test_shipped_pipelines_are_found_by_name_and_by_a_path_that_does_not_exist(
 def test_an_installed_package_finds_the_yaml_inside_itself(tmp_path: Path) -> None:
     package = tmp_path / "site" / "seqsweep"
     shutil.copytree(ROOT / "platform" / "seqsweep" / "config", package / "config")
-    for name in ("__init__.py", "errors.py"):
+    for name in ("__init__.py", "errors.py", "secrets.py"):
         shutil.copy(ROOT / "platform" / "seqsweep" / name, package / name)
     for folder in ("pipelines", "search_spaces"):
         shutil.copytree(ROOT / folder, package / folder)

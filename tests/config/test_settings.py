@@ -65,3 +65,53 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "seqsweep.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(InvalidSettings, match="cannot be read"):
         load_settings(tmp_path, {})
+
+
+# -- secrets
+
+PASSWORD = "c4n@ry/w:rd%21"
+ESCAPED = "c4n%40ry%2Fw%3Ard%2521"
+
+
+@pytest.mark.parametrize(("written", "resolved"), [
+    ("postgresql://me:${env:STORE_PASSWORD}@host/db", f"postgresql://me:{ESCAPED}@host/db"),
+    ("postgresql://host/db?password=${env:STORE_PASSWORD}", f"postgresql://host/db?password={ESCAPED}"),
+    ("${env:WHOLE}", f"postgresql://me:{ESCAPED}@host/db"),
+    ("postgresql://${env:ME}:${env:STORE_PASSWORD}@host/db", f"postgresql://ada:{ESCAPED}@host/db"),
+])
+def test_a_reference_stands_for_a_variable_of_the_environment(written: str, resolved: str, tmp_path: Path) -> None:
+    (tmp_path / "seqsweep.toml").write_text(f'store = "{written}"\n')
+    environ = {"STORE_PASSWORD": PASSWORD, "ME": "ada", "WHOLE": f"postgresql://me:{ESCAPED}@host/db"}
+    found = load_settings(tmp_path, environ)
+    assert found.store == resolved
+    assert load_settings(tmp_path, environ | {"SEQSWEEP_STORE": written}).store == resolved
+    for text in (repr(found), f"{found}"):
+        assert PASSWORD not in text and ESCAPED not in text
+    error = InvalidSettings(f"cannot reach {resolved}: {PASSWORD} is wrong")
+    for text in (str(error), repr(error)):
+        assert PASSWORD not in text and ESCAPED not in text and "***" in text
+
+
+@pytest.mark.parametrize(("written", "words"), [
+    ("postgresql://me:${env:NO_SUCH_VARIABLE}@host/db", "the environment variable NO_SUCH_VARIABLE is not set"),
+    ("postgresql://me:${env:EMPTY}@host/db", "the environment variable EMPTY is not set"),
+    ("postgresql://me:${STORE_PASSWORD}@host/db", "password stands in store"),
+    ("postgresql://${env}@host/db", "no reference"), ("${env:1X}", "no reference"), ("${env: X}", "no reference"),
+])
+def test_a_reference_to_nothing_is_refused(written: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "seqsweep.toml").write_text(f'store = "{written}"\n')
+    with pytest.raises(InvalidSettings, match=words):
+        load_settings(tmp_path, {"EMPTY": ""})
+
+
+@pytest.mark.parametrize("line", [
+    'store = "postgresql://me:pa55word@host/db"', 'tracking_uri = "http://me:pa55word@host:5000"',
+    'store = "postgresql://host/db?user=me&password=pa55word"', 'tracking_uri = "http://host/?token=pa55word"',
+    'store = "postgresql://me:${env:HALF}pa55word@host/db"'])
+def test_a_password_in_the_file_is_refused_and_not_shown(line: str, tmp_path: Path) -> None:
+    (tmp_path / "seqsweep.toml").write_text(f"# places\n{line}\n")
+    with pytest.raises(InvalidSettings, match="a password stands in") as caught:
+        load_settings(tmp_path, {"HALF": "x"})
+    problem, = caught.value.problems
+    assert problem.where == "seqsweep.toml:2" and "${env:NAME}" in problem.right
+    assert "pa55word" not in str(caught.value)

@@ -179,9 +179,9 @@ def test_another_sweep_under_a_known_name_is_refused_with_what_changed(
         place: Path, settings: Settings, finished: seqsweep.SweepResult) -> None:
     document = forecasting(place / "load.csv", seed=4)
     document["task"] = document["task"] | {"context": 24}
-    with pytest.raises(Conflict, match=r"load: differs .*: seed: 3 -> 4; task.context: 12 -> 24\n") as found:
+    with pytest.raises(Conflict, match=r"load: differs .*:\n    task.context: 12 -> 24\n    seed: 3 -> 4\n") as found:
         seqsweep.submit(document, settings)
-    assert "another name" in str(found.value)
+    assert "`--fork NAME`" in str(found.value)
     assert finished.state == "finished"
 
 
@@ -191,7 +191,8 @@ def test_changed_data_are_refused(place: Path, settings: Settings) -> None:
     seqsweep.submit(document, settings)
     before = table(settings, "moving", times=True)
     write_series(place / "moving.csv", seed=1)
-    with pytest.raises(Conflict, match="the data have changed since this sweep began"):
+    with pytest.raises(Conflict, match=r"data have changed .*:\n.*moving\.csv: columns with other values: load, promo"
+                       r"; the first change is in rows 2 to 3\n.*`--fork NAME`"):
         seqsweep.submit(document | {"budget": {"max_trials": 2}}, settings)
     assert table(settings, "moving", times=True) == before
     write_series(place / "moving.csv")

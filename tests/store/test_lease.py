@@ -7,13 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
 import pytest
-from sqlalchemy import update
+from shell import until
+from sqlalchemy import select, update
 
 from seqsweep.errors import Conflict
 from seqsweep.records import Outcome, Reason, Report, Trial, TrialState
@@ -117,6 +119,31 @@ def test_a_lease_nobody_took_goes_on_after_a_long_sleep(wind: Store) -> None:
     wind.start_trial(lease, Trial(0, {}, 1))
     with pytest.raises(Conflict):
         wind.acquire("wind")
+
+
+def test_a_lease_is_kept_while_its_holder_writes_nothing(wind: Store) -> None:
+    lease = wind.acquire("wind", ttl=1.5)
+    first = wind.holder("wind")
+    assert first is not None
+    with lease.kept():
+        until(lambda: expiry(wind) > first.expires + 1.0)
+    assert lease.is_held()
+
+
+def test_a_keeper_ends_with_its_lease(wind: Store) -> None:
+    lease = wind.acquire("wind", ttl=0.3)
+    with lease.kept():
+        with wind._database.write() as connection:
+            connection.execute(update(leases).values(token=leases.c.token + 1, expires=0.0))
+        assert not lease.is_held()
+        until(lambda: not [thread for thread in threading.enumerate() if thread.name == "seqsweep-lease"])
+    assert wind.holder("wind") is None
+
+
+def expiry(store: Store) -> float:
+    with store._database.read() as connection:
+        found: float = connection.execute(select(leases.c.expires)).scalar_one()
+    return found
 
 
 def test_a_released_lease_writes_no_more(wind: Store) -> None:

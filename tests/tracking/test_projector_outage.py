@@ -137,3 +137,16 @@ def test_two_first_comers_share_a_new_database(store: Store, tmp_path: Path) -> 
     assert [process.wait(120) for process in both] == [0, 0]
     project(store, "wind", uri)
     assert len(runs_of(uri)) == 5
+
+
+def test_a_controller_that_lost_the_sweep_makes_no_run(store: Store, tmp_path: Path) -> None:
+    lease = fill(store)
+    held = threading.Event()
+    held.set()
+    projector = Projector(store, "wind", f"sqlite:///{tmp_path}/mlflow.db", every=0.05, may_write=held.is_set)
+    assert projector.flush()
+    before = len(runs_of(f"sqlite:///{tmp_path}/mlflow.db"))
+    held.clear()
+    close_one(store, lease, 900)
+    assert not projector.finish(30)
+    assert len(runs_of(f"sqlite:///{tmp_path}/mlflow.db")) == before

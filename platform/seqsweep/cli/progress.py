@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from seqsweep.records import TrialState
+from seqsweep.secrets import shown
 
 if TYPE_CHECKING:
     from seqsweep.sweep import Progress
@@ -32,7 +33,7 @@ class Display:
     def stage(self, name: str, detail: str = "") -> None:
         """A stage began, was done, or was skipped."""
         self._end_live()
-        self._console.print(Text.assemble((f"{name:<9}", "bold cyan"), " ", detail))
+        self._console.print(Text.assemble((f"{name:<9}", "bold cyan"), " ", shown(detail)))
 
     def progress(self, progress: Progress) -> None:
         """The search moved on."""

@@ -79,26 +79,28 @@ def plan(file: SweepFile, json: Json = False) -> None:
 
 
 @app.command()
-def submit(file: SweepFile, json: Json = False) -> None:
+def submit(file: SweepFile, json: Json = False, fork: Annotated[str | None, typer.Option(
+           metavar="NAME", help="Store it as a new sweep NAME, told the trials of the sweep that has the YAML's name.",
+           show_default=False)] = None) -> None:
     """Run a sweep: prepare, search, evaluate, register, and the gate if it asks for one. Submit again to go on."""
     from seqsweep.config.loader import load_sweep, read_document
 
-    _run(load_sweep(file), read_document(file), as_json=json)
+    _run(load_sweep(file), read_document(file), as_json=json, fork=fork)
 
 
 @app.command()
 def resume(name: SweepName, json: Json = False) -> None:
     """Go on with a stopped, failed or killed sweep, from what the store holds."""
     from seqsweep.config.settings import load_settings
-    from seqsweep.pipeline import stored_sweep
     from seqsweep.store.records import Store
+    from seqsweep.submission import stored_sweep
 
     with Store.open_existing(load_settings().store) as store:
         sweep, document = stored_sweep(store, name)
     _run(sweep, document, as_json=json)
 
 
-def _run(sweep: Sweep, document: str, *, as_json: bool) -> None:
+def _run(sweep: Sweep, document: str, *, as_json: bool, fork: str | None = None) -> None:
     from seqsweep.cli.interrupts import interruptible
     from seqsweep.cli.output import err, print_json
     from seqsweep.cli.progress import Display
@@ -106,8 +108,8 @@ def _run(sweep: Sweep, document: str, *, as_json: bool) -> None:
     from seqsweep.ledger import Ledger, process_age
     from seqsweep.pipeline import submit as run
 
-    with Display(err, sweep.metric.name) as display, interruptible(sweep.name) as stop:
-        result = run(sweep, document, load_settings(), display, stop, Ledger(process_age()))
+    with Display(err, sweep.metric.name) as display, interruptible(fork or sweep.name) as stop:
+        result = run(sweep, document, load_settings(), display, stop, Ledger(process_age()), fork)
     if as_json:
         print_json(result.summary())
     else:

@@ -13,7 +13,7 @@ from seqsweep.config.structure import Draft
 from seqsweep.config.sweep import PromoteConfig
 from seqsweep.config.tasks import METRICS, ClassificationConfig, ForecastingConfig
 
-_SUFFIXES = (".csv", ".csv.gz", ".parquet", ".npz", ".ts")
+_SUFFIXES = (".csv", ".csv.gz", ".parquet", ".npz", ".ts", ".ts.gz")
 _COARSER = {"minute": ("h", "D", "W", "MS", "QS", "YS"), "hour": ("D", "W", "MS", "QS", "YS"),
             "weekday": ("W", "MS", "QS", "YS"), "monthday": ("MS", "QS", "YS"), "yearday": ("YS",), "month": ("YS",)}
 """Calendar features that are the same at every step of these frequencies."""
@@ -92,7 +92,11 @@ def _check_data(draft: Draft) -> None:
     for key in ("path", "val", "test"):
         path = getattr(data, key)
         if path is not None and "://" in path:
-            draft.refuse(("data", key), f'"{path[:60]}" is an address, not a file', "a file on this machine")
+            scheme = path.partition("://")[0][:20]  # the rest may hold a password
+            draft.refuse(("data", key), f'"{scheme}://..." is an address, not a file', "a file on this machine")
+        elif path is not None and "${" in path:
+            draft.refuse(("data", key), "a path is taken as it is written, and a sweep holds no secrets",
+                         "a path without ${...}")
         elif path is not None and not path.lower().endswith(_SUFFIXES):
             draft.refuse(("data", key), f'"{path[-60:]}" has no known ending', f"one of {', '.join(_SUFFIXES)}")
     if data.start is not None:

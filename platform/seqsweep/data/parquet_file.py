@@ -19,8 +19,10 @@ def read_parquet(path: Path, text: Collection[str], columns: Collection[str] | N
         with pyarrow.parquet.ParquetFile(path) as file:
             names = list(file.schema_arrow.names)
             used = [name for name in names if columns is None or name in columns]
-            # pandas' own metadata would hide columns in an index
-            frame: pd.DataFrame = file.read(columns=used).to_pandas(ignore_metadata=True)
+            table = file.read(columns=used)
+        table.validate(full=True)  # text that is not UTF-8 would be told where it is used
+        # pandas' own metadata would hide columns in an index, and may be damaged
+        frame: pd.DataFrame = table.replace_schema_metadata(None).to_pandas(ignore_metadata=True)
     except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
         raise InvalidData(Problem(str(path), f"not a readable Parquet file: {str(error).strip().splitlines()[0]}",
                                   "write the file again")) from error

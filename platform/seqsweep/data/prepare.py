@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,6 +14,7 @@ from seqsweep.data.build import build_table
 from seqsweep.data.checks import check_classes, check_lengths, check_missing, check_targets, with_times
 from seqsweep.data.features import Features, Layout, StaticLayout, assemble, encode_static, fit_static
 from seqsweep.data.identity import data_hash, row_keys, sequence_keys
+from seqsweep.data.outline import outline
 from seqsweep.data.problems import Problems
 from seqsweep.data.scaling import Figures, figures_of, fit_scaling
 from seqsweep.data.sources import read_sources
@@ -50,6 +53,7 @@ def _read(sweep: Sweep, problems: Problems) -> Table:
     sources = read_sources(data, text, columns)
     roles = roles_of(sources[0], task, data, split)
     table = build_table(sources, roles, task, problems, by_given=split.by == "given")
+    table = replace(table, outlines=tuple(outline(source, roles.used) for source in sources))
     table = with_times(table, task, data, sweep.prepare, problems)
     check_missing(table, sweep.prepare, problems)
     if isinstance(task, ForecastingConfig):
@@ -98,7 +102,7 @@ def packed(table: Table, features: Features, figures: Figures, static: StaticLay
         shift_SD=np.ascontiguousarray(figures.shift_SR[:, :D], dtype=np.float32),
         scale_SD=np.ascontiguousarray(figures.scale_SR[:, :D], dtype=np.float32),
         observed_TD=~missing_TD if missing_TD.any() else None, parts=parts, row_keys=keys, info=info,
-        times_T=table.times_T, first_S=table.first_S.astype(np.int64))
+        times_T=table.times_T, first_S=table.first_S.astype(np.int64), outlines=table.outlines)
 
 
 def _check_finite(table: Table, features: Features) -> None:

@@ -14,6 +14,9 @@ SHOWN = 5
 """Problems of one kind that are written out; the rest are counted."""
 
 
+_LONGEST = 600
+
+
 class Problems:
     """The problems found so far, by kind. `raise_if_any` ends the check."""
 
@@ -29,12 +32,12 @@ class Problems:
         self._count[kind] = self._count.get(kind, 0) + 1
         shown = self._shown.setdefault(kind, [])
         if len(shown) < SHOWN:
-            shown.append(Problem(where, what, right))
+            shown.append(_short(Problem(where, what, right)))
 
     def add_each(self, kind: str, rows: npt.NDArray[Any], describe: Callable[[int], Problem]) -> None:
         """Note one problem for each of `rows`, describing only the first few."""
         shown = self._shown.setdefault(kind, [])
-        shown.extend(describe(int(row)) for row in rows[:SHOWN - len(shown)])
+        shown.extend(_short(describe(int(row))) for row in rows[:SHOWN - len(shown)])
         if len(rows):
             self._count[kind] = self._count.get(kind, 0) + len(rows)
 
@@ -49,6 +52,13 @@ class Problems:
             if count > len(shown):
                 listed.append(Problem("", f"{count - len(shown)} more of the same kind ({kind})"))
         raise InvalidData(*listed)
+
+
+def _short(problem: Problem) -> Problem:
+    """Without the middle of a value that is a page long."""
+    cut = [text if len(text) <= _LONGEST else f"{text[:_LONGEST - 100]}...{text[-90:]}"
+           for text in (problem.where, problem.what, problem.right)]
+    return Problem(*cut)
 
 
 def nearest(name: str, known: Iterable[str], plural: str) -> str:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from seqsweep.config.sweep import DataConfig, SplitConfig
 from seqsweep.config.tasks import ClassificationConfig, ForecastingConfig
+from seqsweep.data.batch import Outline
 from seqsweep.data.calendar import Frequency
 from seqsweep.data.sources import Source
 
@@ -109,6 +110,8 @@ class Table:
     time: Literal["", "timestamp", "number"] = ""
     time_unit: float = 1.0
     frequency: Frequency | None = None
+    outlines: tuple[Outline, ...] = ()
+    """Of the files."""
 
     @property
     def first_S(self) -> Ints:  # noqa: N802

@@ -12,6 +12,7 @@ from seqsweep.config.shapes import OWN_OF_MODEL, OWN_OF_TRAINING
 from seqsweep.config.sweep import Sweep, goal_sign
 from seqsweep.errors import Conflict, Problem
 from seqsweep.records import Outcome, Reason, Report, Scalar, Trial, TrialRecord, TrialState
+from seqsweep.search.heritage import Heritage
 from seqsweep.search.history import History, Known
 from seqsweep.search.space import Params, Space, cells, identity
 from seqsweep.search.study import Proposals
@@ -59,6 +60,7 @@ class Brain:
         spaces = cells(sweep)
         self._cells = {space.key: _Cell(space) for space in spaces}
         self._trials: dict[int, Trial] = {}
+        self._drawn_before = 0
         self._startup = startup_trials(sweep.budget.max_trials, len(spaces))
 
     def ask(self, number: int, like: Trial | None = None) -> Trial | None:
@@ -83,6 +85,17 @@ class Brain:
         """Say how a trial ended, with the reports of its epochs."""
         trial = self._trials[number]
         self._cells[trial.grid_cell].history.end(number, self._known(trial, outcome, reports))
+
+    def inherit(self, heritage: Heritage) -> None:
+        """Know the trials of the sweep this one is a fork of: they steer the draws, and are not counted.
+
+        The draws go on after the parent's, or chance would repeat them; a sampler may propose a point again.
+        """
+        self._drawn_before = heritage.drawn
+        for record in heritage.trials:
+            if record.outcome is not None:
+                known = self._known(record.trial, record.outcome, record.reports)
+                self._cells[record.trial.grid_cell].history.end(record.number, known)
 
     def restore(self, records: Iterable[TrialRecord]) -> None:
         """Take up what the store holds, running trials included. Raises Conflict for a trial of another space."""
@@ -119,7 +132,7 @@ class Brain:
             return None
         if self._method == "grid":
             return next((point for point in cell.unseen() if fixed.items() <= point.items()), None)
-        seed = derive(self._seed, cell.space.key, number)
+        seed = derive(self._seed, cell.space.key, self._drawn_before + number)
         sampler = Proposals(self._method, cell.space, cell.history, self._startup, seed, fixed)
         found = cell.first_new(sampler, _DRAWS)
         return _by_chance(cell, seed) if found is None and not fixed else found

@@ -186,7 +186,10 @@ def within(known: Distribution, value: Scalar) -> bool:
     """Whether a distribution can give this value."""
     if isinstance(known, CategoricalDistribution):
         return value in known.choices
-    return isinstance(value, int | float) and known.low <= value <= known.high
+    if not isinstance(value, int | float) or not known.low <= value <= known.high:
+        return False
+    steps = 0.0 if known.step is None else (value - known.low) / known.step
+    return abs(steps - round(steps)) < 1e-6
 
 
 def is_integer(name: str) -> bool:

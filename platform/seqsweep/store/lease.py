@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +19,13 @@ from typing import Any, Self
 import psutil
 from sqlalchemy import ColumnElement, Connection, Row, Select, select, update
 
-from seqsweep.errors import Conflict, Outage
+from seqsweep.errors import Conflict, Outage, SeqsweepError
 from seqsweep.store.database import Database, now
 from seqsweep.store.sweeps import SweepRecord
 from seqsweep.store.tables import leases
 
+TTL = 30.0
+"""Seconds a lease lasts after its last renewal."""
 BORN_TOLERANCE = 2.0
 """Seconds two readings of one process's start may differ: it is counted from a boot time that clocks correct."""
 
@@ -54,6 +58,32 @@ class Lease:
         """Hold it for another `ttl` seconds; Conflict if it was taken."""
         with self._database.write() as connection:
             self.check(connection)
+
+    def is_held(self) -> bool:
+        """Whether no other controller took it; renews nothing."""
+        with self._database.read() as connection:
+            return connection.execute(select(leases.c.token).where(*self._mine())).one_or_none() is not None
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Renew it from a thread of its own while the caller is busy with what writes nothing for long."""
+        end = threading.Event()
+        thread = threading.Thread(target=self._keep, args=(end,), name="seqsweep-lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            end.set()
+            thread.join()
+
+    def _keep(self, end: threading.Event) -> None:
+        while not end.wait(self.ttl / 3):
+            try:
+                self.renew()
+            except Conflict:
+                return  # the next write tells it
+            except SeqsweepError:
+                continue
 
     def release(self) -> None:
         """Let the next controller in; nothing happens if the lease was already taken or released."""

@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 
 from seqsweep.errors import Conflict, NotFound, Problem
 from seqsweep.records import Outcome, Reason, Report, Scalar, Trial, TrialRecord, TrialState
+from seqsweep.secrets import shown
 from seqsweep.store import checkpoints
 from seqsweep.store import lease as leasing
 from seqsweep.store.curves import Curve, append_reports, read_curves
@@ -115,11 +116,12 @@ class Store:
         with self._database.read() as connection:
             return [_sweep_record(row) for row in connection.execute(select(sweeps).order_by(sweeps.c.id))]
 
-    def acquire(self, name: str, ttl: float = 30.0) -> Lease:
+    def acquire(self, name: str, ttl: float | None = None) -> Lease:
         """Become the sweep's one controller; Conflict naming the host and process that is.
 
         A controller of this host whose process is dead is replaced at once, another `ttl` seconds after its last sign.
         """
+        ttl = leasing.TTL if ttl is None else ttl
         with self._database.write() as connection:
             sweep = _sweep(connection, name)
             token = leasing.take(connection, sweep, ttl)
@@ -323,6 +325,7 @@ def _ago(at: float | None) -> float:
 
 
 def _sweep(connection: Connection, name: str) -> SweepRecord:
+    name = _plain(name)
     row = connection.execute(select(sweeps).where(sweeps.c.name == name)).one_or_none()
     if row is None:
         names = list(connection.execute(select(sweeps.c.name)).scalars())
@@ -385,5 +388,5 @@ def _test_uses(connection: Connection, data_hash: str) -> int:
 
 
 def _plain(text: str) -> str:
-    """Text that every database takes: PostgreSQL refuses NUL, and neither takes half a surrogate pair."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+    """Text that every database takes, without secrets: no NUL (PostgreSQL), and no half of a surrogate pair."""
+    return shown(text).replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 
-from seqsweep.errors import SeqsweepError
+from seqsweep.errors import Conflict, SeqsweepError
 from seqsweep.ledger import Ledger
 from seqsweep.store.lease import Lease
 from seqsweep.store.records import Store
@@ -23,24 +23,35 @@ class Clock:
         self._before = store.sweep(lease.sweep.name).active_seconds
         self._began = time.monotonic()
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="seqsweep-lease", daemon=True)
+        self._lost: Conflict | None = None
+        self._thread = threading.Thread(target=self._beat, name="seqsweep-clock", daemon=True)
 
     @property
     def active_seconds(self) -> float:
         """Search time, summed over resumes."""
         return self._before + time.monotonic() - self._began
 
+    def check(self) -> None:
+        """Raise Conflict where another controller took the lease; `stop` was set then."""
+        if self._lost is not None:
+            raise self._lost
+
     def _beat(self) -> None:
         renewed = time.monotonic()
         while not self._end.wait(_LOOK_EVERY):
-            # A lost lease is told by the next write; an outage ends, and the lease is ours unless another took it.
-            with contextlib.suppress(SeqsweepError):
+            try:
                 if self._store.stop_requested(self._lease.sweep.name):
                     self._stop.set()
                 if time.monotonic() - renewed >= _RENEW_EVERY:
                     self._store.update_sweep(self._lease, active_seconds=self.active_seconds,
                                              facts=self._ledger.facts())  # as every write, it renews the lease
                     renewed = time.monotonic()
+            except Conflict as lost:
+                self._lost = lost
+                self._stop.set()
+                break
+            except SeqsweepError:
+                continue  # an outage ends, and the lease is ours unless another took it
 
     def __enter__(self) -> Clock:
         self._thread.start()

@@ -30,6 +30,7 @@ from seqsweep.records import (
     best_epoch,
 )
 from seqsweep.search.brain import Brain
+from seqsweep.search.heritage import Heritage
 from seqsweep.search.pruning import Pruner
 from seqsweep.store.lease import Lease
 from seqsweep.store.records import Store
@@ -94,6 +95,8 @@ class Search:
         self._restore()
 
     def _restore(self) -> None:
+        if fork := self._store.stage(self._sweep.name, "fork"):
+            self._brain.inherit(Heritage.read(fork.value))
         records = self._store.trials(self._sweep.name)
         self._brain.restore(records)
         stored = {record.number for record in records}
@@ -135,6 +138,7 @@ class Search:
                 elif not self._hands and self._finished():
                     return True
                 self._gather(0.5)
+            self._clock.check()
             self._leave()
         return False
 

@@ -24,10 +24,13 @@ from seqsweep.tracking.packaged import Package
 
 CARRIED = ("config", "data", "models", "tasks", "training")
 """Rooms that a package needs to predict."""
-_CARRIED_FILES = ("__init__.py", "errors.py", "records.py", "tracking/__init__.py", "tracking/packaged.py")
+_CARRIED_FILES = ("__init__.py", "errors.py", "records.py", "secrets.py",
+                  "tracking/__init__.py", "tracking/packaged.py")
 _REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "pydantic", "safetensors")
 _LOADER = "mlflow.pyfunc.loaders.code_model"
-_PICKLES = frozenset({".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".cloudpickle", ".dill", ".ckpt"})
+_ENDINGS = frozenset({".py", ".json", ".yaml", ".txt", ".safetensors"})
+_NAMES = frozenset({"MLmodel", "registered_model_meta"})
+"""Files of a package end so, or are called so; MLflow writes the second beside what it downloads."""
 _DTYPES = {"i": DataType.long, "u": DataType.long, "f": DataType.double, "b": DataType.boolean, "M": DataType.datetime}
 
 
@@ -49,29 +52,48 @@ def build_package(folder: Path, package: Package, example: pd.DataFrame | None =
     return folder
 
 
-def load_package(folder: Path) -> Package:
+def load_package(folder: Path, name: str = "") -> Package:
     """Read a package with the installed seqsweep: nothing that lies in the folder is executed.
 
-    Raises Refused where the folder holds a pickle or another kind of model, InvalidData where it is damaged.
+    `name`: what errors call it, the folder by default. Raises Refused where it holds a pickle or is another kind of
+    model, InvalidData where it is damaged.
     """
-    refuse_foreign(folder)
-    return Package.read(folder / "artifacts" / "package")
+    refuse_foreign(folder, name or str(folder))
+    return Package.read(folder / "artifacts" / "package", name)
 
 
-def refuse_foreign(folder: Path) -> None:
+def refuse_foreign(folder: Path, name: str) -> None:
     """Raise Refused unless the folder is a seqsweep package without any file that can hold a pickle."""
-    pickles = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix.lower() in _PICKLES)
-    if pickles:
-        raise Refused(Problem(str(folder), f"holds files that can run code when loaded: {', '.join(pickles[:5])}",
+    foreign = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if _is_foreign(path))
+    if foreign:
+        raise Refused(Problem(name, f"holds files that can run code when loaded: {', '.join(foreign[:5])}",
                               "only models that seqsweep registered are loaded"))
     try:
-        flavor = Model.load(str(folder)).flavors["python_function"]
-        loader, pickled = flavor["loader_module"], flavor.get("python_model")
+        flavors = dict(Model.load(str(folder)).flavors)
+        flavor = flavors.pop("python_function")
+        loader = str(flavor["loader_module"])
     except Exception as error:  # MLflow tells a damaged file by whatever its parser raises
-        raise InvalidData(Problem(str(folder), f"is no MLflow model: {error}")) from error
-    if loader != _LOADER or pickled or not (folder / "artifacts" / "package").is_dir():
-        raise Refused(Problem(str(folder), f"is another kind of model (loader {loader})",
+        raise InvalidData(Problem(name, f"is no MLflow model: {error}")) from error
+    others = [f"loader {loader}"] * (loader != _LOADER) + [f"flavor {other}" for other in sorted(flavors)]
+    if "python_model" in flavor:  # a pickle, which MLflow would load
+        others.append(f"python_model {flavor['python_model']}")
+    if others or not (folder / "artifacts" / "package").is_dir():
+        raise Refused(Problem(name, f"is another kind of model ({', '.join(others) or 'without a package'})",
                               "only models that seqsweep registered are loaded"))
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether no package of ours has such a file: a link, another ending, or a pickle or an archive by its content."""
+    if path.is_symlink():
+        return True
+    if path.is_dir():
+        return False
+    if not path.is_file() or not (path.name in _NAMES or path.suffix in _ENDINGS):
+        return True
+    with path.open("rb") as file:
+        head = file.read(4)
+    text = path.suffix != ".safetensors"  # whose length stands first, which may look like anything
+    return text and (head[:1] == b"\x80" or head == b"PK\x03\x04")
 
 
 def _carry(target: Path) -> None:

@@ -100,16 +100,20 @@ class Package:
         save_file({part: keys.view(np.int64) for part, keys in self.row_keys.items()}, folder / _ROWS)
 
     @classmethod
-    def read(cls, folder: Path) -> Package:
-        """Read what `write` wrote. Raises InvalidData where a file is missing, damaged or of a later format."""
+    def read(cls, folder: Path, name: str = "") -> Package:
+        """Read what `write` wrote; `name`: what errors call it, the folder by default.
+
+        Raises InvalidData where a file is missing, damaged or of a later format.
+        """
+        name = name or str(folder)
         try:
             text = (folder / _FACTS).read_text(encoding="utf-8")
-            _require_format(text, folder)
+            _require_format(text, name)
             facts = Facts.model_validate_json(text)
             weights, rows = load_file(folder / _WEIGHTS), load_file(folder / _ROWS)
         except (OSError, ValueError, ValidationError, SafetensorError) as error:
             first_line = str(error).partition("\n")[0]
-            raise InvalidData(Problem(str(folder), f"this is no whole model package: {first_line}")) from error
+            raise InvalidData(Problem(name, f"this is no whole model package: {first_line}")) from error
         return cls(facts, pack(weights, facts.weights), {part: keys.view(np.uint64) for part, keys in rows.items()})
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -133,8 +137,8 @@ def _contiguous(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
 
 
-def _require_format(text: str, folder: Path) -> None:
+def _require_format(text: str, name: str) -> None:
     found = json.loads(text).get("format_version")
     if found != FORMAT_VERSION:
-        raise InvalidData(Problem(str(folder), f"the package has format {found}; this seqsweep {__version__} reads "
+        raise InvalidData(Problem(name, f"the package has format {found}; this seqsweep {__version__} reads "
                                   f"format {FORMAT_VERSION}", "install the seqsweep that wrote it, or a later one"))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from seqsweep.errors import SeqsweepError
+from seqsweep.secrets import shown
 from seqsweep.store.records import Store
 
 if TYPE_CHECKING:
@@ -24,16 +25,18 @@ class Projector:
 
     It delays no training: MLflow is imported, its tables are created and its answers waited for in the thread alone.
     While MLflow cannot be reached it keeps trying; it remembers nothing, so nothing is lost with it. `worked` is told
-    the seconds of each projection.
+    the seconds of each projection. It ends once `may_write` says no: a controller that was frozen while another took
+    the sweep knows less of its runs, and would make them twice.
     """
 
     def __init__(self, store: Store, name: str, tracking_uri: str, *, every: float = 2.0,
-                 worked: Callable[[float], None] = lambda _: None) -> None:
+                 worked: Callable[[float], None] = lambda _: None,
+                 may_write: Callable[[], bool] = lambda: True) -> None:
         self._store = store
         self._name = name
         self._uri = tracking_uri
         self._every = every
-        self._worked = worked
+        self._worked, self._may_write = worked, may_write
         self._served = threading.Condition()
         self._asked = self._answered = 0
         self._wake = threading.Event()
@@ -51,7 +54,7 @@ class Projector:
     @property
     def problem(self) -> str | None:
         """Why the last try failed, in one line; None if it did not."""
-        return None if self._failure is None else _said(self._failure)
+        return None if self._failure is None else shown(_said(self._failure))
 
     @property
     def failure(self) -> Exception | None:
@@ -81,7 +84,8 @@ class Projector:
             self._finishing = self._finishing or last
             asked = self._asked
             self._wake.set()
-            self._served.wait_for(lambda: self._answered >= asked or not self._thread.is_alive(), timeout)
+            self._served.wait_for(lambda: self._answered >= asked or self._gave_up.is_set()
+                                  or not self._thread.is_alive(), timeout)
             return self._answered >= asked
 
     def _work(self) -> None:
@@ -93,6 +97,9 @@ class Projector:
                 asked, last, whole = self._asked, self._finishing, self._asked > self._answered
             began = time.monotonic()
             try:
+                if not self._may_write():
+                    self._give_up()
+                    return
                 runs = self._open() if runs is None or last else runs
                 changed = runs.project_trials()
                 if whole or (began - swept >= SWEEP_EVERY and (changed or swept < 0)):
@@ -112,6 +119,11 @@ class Projector:
                 self._worked(time.monotonic() - began)
             self._wake.wait(pause)
             self._wake.clear()
+
+    def _give_up(self) -> None:
+        self._gave_up.set()
+        with self._served:
+            self._served.notify_all()
 
     def _open(self) -> Runs:
         from seqsweep.tracking.runs import Runs  # takes seconds, which the controller must not wait for

@@ -7,6 +7,7 @@ version that does not hold the alias are never read. So a crash in between leave
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from seqsweep.tracking.client import answering, connect
 KEY_TAG = "seqsweep.key"
 """Tag of a version: which trial of which sweep it is; one version per key."""
 _REMEMBERED = 50
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""Of models and aliases that sweeps may have: none of them leaves a folder or a URL."""
 _NO_SUCH = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -244,8 +247,9 @@ def _parse(reference: str) -> tuple[str, str, str]:
     """Split into name, alias and version number; at most one of the two is not empty."""
     name, at, alias = reference.partition("@")
     name, slash, number = name.partition("/")
-    if not name or (at and not alias) or (slash and not number.isdigit()) or (at and slash):
-        raise NotFound(Problem("", f"{reference!r} names no model",
+    if not _NAME.fullmatch(name) or (at and not _NAME.fullmatch(alias)) or (at and slash) or (
+            slash and not re.fullmatch("[0-9]{1,18}", number)):
+        raise NotFound(Problem("", f"{reference[:200]!r} names no model",
                                "Write electricity@champion, electricity/3, or electricity for its newest version."))
     return name, alias, number
 

@@ -1,0 +1,131 @@
+"""What is submitted, beside what the store has under its name: the same sweep, a new one, a fork, or another one."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from seqsweep import __version__
+from seqsweep.config.sweep import Sweep
+from seqsweep.errors import Conflict, InvalidSweep, NotFound, Problem
+from seqsweep.store.records import Store, SweepRecord
+
+MAY_CHANGE = ("budget", "resources", "retries", "keep", "evaluate", "register", "promote")
+"""Keys that may differ between two submissions of one sweep: they change no trial that is there."""
+FORKED_FROM, PARENT_UID, TOLD = "forked_from", "forked_from_uid", "forked_trials"
+"""Facts of a fork: its parent's name and uid, and how many of the parent's trials its search was told."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_LONGEST = 160
+_WAYS_ON = ("`--fork NAME` makes a new sweep of it, which is told the trials of this one that fit; or go back to what "
+            f"was submitted before: only {', '.join(MAY_CHANGE[:-1])} and {MAY_CHANGE[-1]} may change")
+
+
+def enter(store: Store, sweep: Sweep, document: str, parent: str = "") -> SweepRecord:
+    """Find or create the sweep's record; one without a trial yet may become another sweep.
+
+    `parent`: the sweep that this one is a fork of. Raises Conflict, with what changed, where the name is that of
+    another sweep with trials; NotFound where there is no such parent.
+    """
+    spec = specification(sweep)
+    known = {record.name: record for record in store.sweeps()}
+    if sweep.name not in known:
+        facts = _ancestry(store, parent) if parent else {}
+        return store.create_sweep(sweep.name, document, json.dumps(spec, sort_keys=True), identity(spec),
+                                  current_facts() | facts)
+    record = known[sweep.name]
+    if parent and record.facts.get(FORKED_FROM) != parent:
+        raise Conflict(Problem(sweep.name, f"is in the store already, and is no fork of {parent}",
+                               "give the fork a name that is free"))
+    if record.spec_hash != identity(spec) and store.trials(sweep.name, curves=False, limit=1):
+        changes = [line for line in differences(json.loads(record.spec), spec)
+                   if re.split(r"[.:]", line, maxsplit=1)[0] not in MAY_CHANGE]
+        raise changed(sweep.name, "differs from the sweep stored under this name", changes)
+    return record
+
+
+def changed(name: str, what: str, changes: list[str]) -> Conflict:
+    """The refusal of a sweep that is not what it was: each change on a line, and the ways on."""
+    return Conflict(Problem(name, "\n    ".join([f"{what}:", *changes]), _WAYS_ON))
+
+
+def forked(sweep: Sweep, name: str) -> Sweep:
+    """The sweep under a new name; its runs and its model stay beside those of the sweep it is a fork of.
+
+    Raises InvalidSweep for a name that is none, Conflict for the sweep's own.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidSweep(Problem("--fork", "this is no name for a sweep",
+                                   "letters, digits, `.`, `_` and `-`, at most 100, beginning with a letter or digit"))
+    if name == sweep.name:
+        raise Conflict(Problem("--fork", f"{name} is the sweep itself", "a fork has a name of its own"))
+    registration = sweep.registration
+    if registration is not None:
+        registration = registration.model_copy(update={"model": registration.model or sweep.name})
+    return sweep.model_copy(update={"name": name, "experiment": sweep.experiment or sweep.name,
+                                    "registration": registration})
+
+
+def stored_sweep(store: Store, name: str) -> tuple[Sweep, str]:
+    """A submitted sweep and its text, as the store holds them. Raises NotFound."""
+    record = store.sweep(name)
+    return Sweep.model_validate_json(record.spec), record.document
+
+
+def specification(sweep: Sweep) -> dict[str, Any]:
+    """The sweep as plain JSON values, under the names a user writes."""
+    spec: dict[str, Any] = sweep.model_dump(mode="json", by_alias=True)
+    return spec
+
+
+def identity(spec: Mapping[str, Any]) -> str:
+    """Hash of everything that decides what a trial is and gives."""
+    return digest({key: value for key, value in spec.items() if key not in MAY_CHANGE})
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Where two JSON values differ, a line each: `task.context: 12 -> 24`."""
+    return list(_differences(old, new, path))
+
+
+def current_facts() -> dict[str, Any]:
+    """What the sweep runs on from now: versions and hardware."""
+    packages = ("torch", "optuna", "ray", "mlflow", "numpy", "pandas")
+    return {"code_version": __version__, "python": platform.python_version(),
+            "hardware": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
+            "packages": {name: importlib.metadata.version(name) for name in packages}}
+
+
+def _ancestry(store: Store, parent: str) -> dict[str, str]:
+    try:
+        record = store.sweep(parent)
+    except NotFound as error:
+        raise NotFound(Problem("--fork", f"there is no sweep {parent} to fork: {error}",
+                               "the YAML names the sweep that is forked, --fork the new one")) from None
+    return {FORKED_FROM: record.name, PARENT_UID: record.uid}
+
+
+def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*new, *old]):
+            yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+    elif old != new:
+        yield f"{path}: {_shown(old)} -> {_shown(new)}"
+
+
+def _shown(value: Any) -> str:
+    """A JSON value on one line, without the fields that say nothing."""
+    if isinstance(value, Mapping):
+        value = {key: each for key, each in value.items() if each not in (None, {}, False)}
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
