@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from sealing import seal_all
 from small_sweeps import forecasting, settings_in, table, write_series
 from sqlalchemy import text
 
@@ -22,10 +23,7 @@ from seqsweep.errors import Conflict, NotFound
 from seqsweep.pipeline import project
 from seqsweep.records import Outcome, Reason, Report, Trial, TrialState
 from seqsweep.repair import repair
-from seqsweep.store import seals
-from seqsweep.store.curves import seal_curve
 from seqsweep.store.records import Store, SweepState
-from seqsweep.store.tables import stages, sweeps, trials
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +55,7 @@ def change(settings: Settings, *statements: str) -> None:
     with Store.open(settings.store) as store, store._database.write() as transaction:
         for statement in statements if not store._database.is_sqlite else ():
             assert transaction.execute(text(statement)).rowcount, statement
-        for key in transaction.execute(text("SELECT id FROM seqsweep_trials")).scalars().all():
-            transaction.execute(text("UPDATE seqsweep_trials SET curve = :curve WHERE id = :key"),
-                                {"curve": seal_curve(transaction, key), "key": key})
-        for each in (sweeps, trials, stages):
-            seals.renew(transaction, each)
+        seal_all(transaction)
 
 
 def change_mlflow(settings: Settings, statement: str) -> None:
