@@ -40,7 +40,7 @@ from seqsweep.sweep.programs import Programs
 from seqsweep.sweep.writer import Writer
 
 CHECKPOINT_EVERY = 30.0
-"""Seconds of training that a crash can cost, at most."""
+"""Seconds of training that a crash can cost, at most: or two epochs, where these take longer."""
 _GRACE = 20.0
 """Seconds a tidy stop waits for the epochs in hand."""
 
@@ -244,12 +244,17 @@ class Search:
     def _order(self, hand: Hand) -> Advance:
         with self._ledger("prune"):
             hand.to_epoch = self._pruner.next_step(hand.trial.number, hand.epoch, hand.config.training.epochs)
-        due = time.monotonic() - hand.checkpoint_at >= CHECKPOINT_EVERY
+        due = self._at_stake(hand) >= CHECKPOINT_EVERY
         first = not hand.epoch and hand.trial.number < self._pool.size  # the sweep's first epoch is shown at once
         return Advance(
             hand.trial.number, hand.dispatch, hand.config, hand.epoch, hand.epoch if hand.leaving else hand.to_epoch,
             checkpoint=hand.checkpoint if hand.fresh else None, want_checkpoint=due or hand.leaving,
             slice_s=0.0 if first else SLICE)
+
+    def _at_stake(self, hand: Hand) -> float:
+        """Seconds of training that a kill just before the answer after the next would cost."""
+        epoch = hand.reports[-1].metrics.get("seconds", 0.0) * len(self._crew(hand.worker)) if hand.reports else 0.0
+        return time.monotonic() - hand.checkpoint_at + 2 * (SLICE + epoch)
 
     # -- gather and decide
 
