@@ -228,7 +228,7 @@ def validate(engine: Engine, micro: int | None = None) -> Steps:
 
 
 def _accumulate(loss: Callable[[Batch], tuple[Tensor, Tensor]], batch: Batch, micro: int) -> tuple[Tensor, Tensor]:
-    """Add up the gradients of the batch's summed loss piece by piece; return its mean loss and weight, of K or of one."""
+    """Add up the gradients of a batch's summed loss piece by piece; return its mean loss and weight, of K or of one."""
     sums, weights = [], []
     for piece in batch.pieces(micro):
         mean, weight = loss(piece)
