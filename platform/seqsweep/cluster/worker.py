@@ -176,4 +176,5 @@ def _failure(error: Exception) -> Failure:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return Failure(Reason.OUT_OF_MEMORY, f"{type(error).__name__}: {error}".strip().split("\n", 1)[0])
-    return Failure(Reason.USER_ERROR, str(error) if isinstance(error, InvalidSweep) else traceback.format_exc())
+    trace = traceback.format_exc().replace("Traceback (most", "Trace on the worker (most")  # of its code, no bug of ours
+    return Failure(Reason.USER_ERROR, str(error) if isinstance(error, InvalidSweep) else trace)
