@@ -254,16 +254,16 @@ def test_workers_that_cannot_start_end_the_sweep_with_the_reason(ray_pool: RayPo
     all_up(ray_pool)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def impatient(data: tuple[Prepared, ...], ray_pool: RayPool) -> Iterator[RayPool]:
     """A worker that hangs after two seconds without a step, in the cluster of the others."""
     pool = RayPool(data, ResourcesConfig(workers=1, timeout=2.0), most=1)
-    all_up(pool)
     yield pool
     pool.close()
 
 
 def test_a_worker_that_takes_no_step_hangs_and_is_killed(impatient: RayPool) -> None:
+    all_up(impatient)
     answer = ask(impatient, Advance(40, 1, config(), 0, 1))
     impatient.submit(0, Advance(40, 1, config(epochs=100_000), 1, 100_000, slice_s=60.0))
     os.kill(pid(answer), signal.SIGSTOP)
@@ -277,7 +277,8 @@ def test_a_worker_that_takes_no_step_hangs_and_is_killed(impatient: RayPool) -> 
 
 
 def test_an_epoch_may_take_longer_than_the_time_limit(impatient: RayPool) -> None:
-    slow = config(batch_size=1, hidden_size=512, num_layers=4, epochs=1)
+    all_up(impatient)
+    slow = config(batch_size=1, hidden_size=512, num_layers=2, epochs=1)
     began = time.monotonic()
     assert ask(impatient, Advance(41, 1, slow, 0, 1)).done is Reason.FINISHED
     print(f"one epoch took {time.monotonic() - began:.1f} s")
@@ -285,9 +286,10 @@ def test_an_epoch_may_take_longer_than_the_time_limit(impatient: RayPool) -> Non
 
 
 def test_while_the_controller_itself_was_away_no_worker_hangs(impatient: RayPool) -> None:
-    impatient.submit(0, Advance(42, 1, config(epochs=100_000), 0, 100_000, slice_s=8.0))
+    all_up(impatient)
+    impatient.submit(0, Advance(42, 1, config(epochs=100_000), 0, 100_000, slice_s=5.0))
     assert impatient.wait(1.0) == []
-    time.sleep(4.0)
+    time.sleep(3.0)
     event = next_event(impatient)
     assert isinstance(event.answer, Advanced)
     assert event.answer.reports

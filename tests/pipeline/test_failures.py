@@ -43,11 +43,11 @@ def trial_tags(settings: Settings, name: str) -> dict[int, dict[str, str]]:
 
 
 def limit(monkeypatch: pytest.MonkeyPatch, broken: Callable[[Batch], Exception | None]) -> None:
-    """The model's code raises what this says of a batch."""
+    """The model's code raises what this says of a step's samples."""
     forward = Forecaster.forward
 
     def limited(self: Forecaster, batch: Batch) -> torch.Tensor:
-        if error := broken(batch):
+        if self.training and (error := broken(batch)):
             raise error
         return forward(self, batch)
 

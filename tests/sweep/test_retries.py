@@ -96,7 +96,7 @@ def assert_each_is_what_its_record_says(store: Store, sweep: Sweep) -> None:
 
 def first_time(trial: int, found: Lost | Failure, epoch: int = 0) -> Fault:
     """It happens once to a piece of work that this trial is part of."""
-    happened = []
+    happened: list[int] = []
 
     def fault(works: tuple[Advance, ...]) -> Lost | Failure | None:
         if happened or not any(work.trial == trial and work.from_epoch >= epoch for work in works):
@@ -177,11 +177,11 @@ def test_a_batch_of_one_cannot_be_cut(store: Store) -> None:
 
 def test_memory_that_is_too_small_for_batches_is_enough_for_the_sweep(
         store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fault is in torch's allocator: above so many samples nothing is to be had, in training and validation."""
+    """The fault is in torch's allocator: for a step of more samples there is nothing to be had."""
     forward = Forecaster.forward
 
     def limited(self: Forecaster, batch: Batch) -> torch.Tensor:
-        if batch.x_BLF.shape[0] > 16:
+        if self.training and batch.x_BLF.shape[0] > 16:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return forward(self, batch)
 
@@ -202,10 +202,9 @@ def test_a_pack_without_memory_goes_on_one_by_one_and_packs_become_smaller(store
         return NO_MEMORY if len(works) > 2 else None
 
     story = Story(store, sweep, fault)
-    assert story.crews[0] == [0, 1, 2]
-    assert [crew for crew in story.crews[1:] if len(crew) > 2] == []
-    assert any(len(crew) == 2 for crew in story.crews)
-    assert {len(crew) for crew in story.crews if set(crew) & {0, 1, 2} and crew != [0, 1, 2]} <= {1, 2}
+    assert story.crews[0] == [0, 2, 3]  # trial 1 was asked for ahead of the followers
+    assert [len(crew) for crew in story.crews[1:4]] == [1] * 3
+    assert {len(crew) for crew in story.crews[1:]} == {1, 2}
     assert [record.attempts for record in story.records] == [0] * 9
     assert all("micro_batch" not in record.extra for record in story.records)
     (choice,) = store.sweep("toy").facts["programs"].values()
@@ -228,15 +227,15 @@ def test_one_of_a_pack_that_has_no_memory_even_alone_leaves_its_neighbours_alone
 @pytest.mark.parametrize(("found", "reason"), [(Lost("killed"), Reason.WORKER_LOST), (HUNG, Reason.HUNG)])
 def test_a_poisoned_trial_burns_nobody_but_itself(store: Store, found: Lost, reason: Reason) -> None:
     sweep = toy_sweep(budget={"max_trials": 6, "max_failed_trials": 1}, retries=2, **PACKED)
-    story = Story(store, sweep, always(1, found))
-    assert [record.number for record in story.records if record.state is TrialState.FAILED] == [1]
-    assert [record.attempts for record in story.records if record.number != 1] == [0] * 5
-    failed = story.records[1]
+    story = Story(store, sweep, always(2, found))
+    assert [record.number for record in story.records if record.state is TrialState.FAILED] == [2]
+    assert [record.attempts for record in story.records if record.number != 2] == [0] * 5
+    failed = story.records[2]
     assert failed.outcome is not None
     assert failed.outcome.reason is reason
     assert failed.attempts == (2 if reason is Reason.HUNG else 3)
-    assert story.crews[0] == [0, 1, 2]
-    assert all(crew == [1] for crew in story.crews[1:] if 1 in crew)
+    assert story.crews[0] == [0, 2, 3]
+    assert all(crew == [2] for crew in story.crews[1:] if 2 in crew)
     assert_each_is_what_its_record_says(store, sweep)
 
 

@@ -19,7 +19,7 @@ from seqsweep.models.kernels import available
 from seqsweep.records import Report
 from seqsweep.training.fit import Fit, Pack
 
-DROPPED = {"num_layers": 2, "dropout": 0.3, "variational_dropout": 0.2}
+DROPPED: dict[str, Any] = {"num_layers": 2, "dropout": 0.3, "variational_dropout": 0.2}
 CASES: dict[str, tuple[Callable[..., FitConfig], Prepared, dict[str, Any]]] = {
     "gaps and quantiles": (wave_config, wave(gaps=True), {"task": {"quantiles": (0.1, 0.5, 0.9)}} | DROPPED),
     "normed": (wave_config, wave(), {"cell": "gru", "window_norm": "standard", "naive_season": 12}),

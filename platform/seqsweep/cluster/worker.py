@@ -176,5 +176,5 @@ def _failure(error: Exception) -> Failure:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return Failure(Reason.OUT_OF_MEMORY, f"{type(error).__name__}: {error}".strip().split("\n", 1)[0])
-    trace = traceback.format_exc().replace("Traceback (most", "Trace on the worker (most")  # of its code, no bug of ours
+    trace = traceback.format_exc().replace("Traceback (most", "Trace on the worker (most")
     return Failure(Reason.USER_ERROR, str(error) if isinstance(error, InvalidSweep) else trace)

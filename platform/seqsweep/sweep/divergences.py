@@ -69,7 +69,7 @@ class Divergences:
     def _advice(self, count: int) -> str:
         others = len(self._ended) - count
         if not others:
-            return ", whatever their parameters: lower learning_rate, or clip_norm"
+            return ", whatever their parameters: lower learning_rate, or clip gradients (clip_norm)"
         ranges = [found for name in self._searched for found in self._ranges(name)]
         best = max(ranges, key=lambda found: found.diverged / count - found.others / others, default=None)
         if best is None or best.diverged / count - best.others / others < _TELLS:
