@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from shell import answer, refusal, seqsweep
+from shell import answer, seqsweep
 from small_sweeps import forecasting, settings_in, write_series
 
 import seqsweep as package
@@ -22,7 +22,7 @@ from seqsweep.tracking.client import connect
 from seqsweep.verification import verify_trial
 
 WILD = {"cell": {"value": "elman"}, "nonlinearity": {"value": "relu"}, "optimizer": {"value": "sgd"},
-        "learning_rate": {"values": [0.001, 9.0, 10.0]}, "clip_norm": {"value": 0.0}, "momentum": {"value": 0.99},
+        "learning_rate": {"values": [1e-6, 10.0]}, "clip_norm": {"value": 0.0}, "momentum": {"value": 0.99},
         "hidden_size": {"value": 32}, "epochs": {"value": 5}, "batch_size": {"value": 32}}
 
 
@@ -57,9 +57,9 @@ def limit(monkeypatch: pytest.MonkeyPatch, broken: Callable[[Batch], Exception |
 def test_divergence_is_shown_with_epoch_and_gradient_wherever_trials_are(folder: Path) -> None:
     settings = settings_in(folder)
     package.submit(forecasting(folder / "load.csv", name="wild", parameters=WILD, register=None, method="grid",
-                               budget={"max_trials": 3, "max_failed_trials": 0}), settings)
+                               budget={"max_trials": 2, "max_failed_trials": 0}), settings)
     status, board = answer(folder, "status", "wild"), answer(folder, "leaderboard", "wild")
-    assert status["trials"] == {"complete": 1, "failed": 2}
+    assert status["trials"] == {"complete": 1, "failed": 1}
     assert board["failures"] == status["failures"]
     for failure in status["failures"]:
         assert failure["reason"] == "diverged"
@@ -68,7 +68,7 @@ def test_divergence_is_shown_with_epoch_and_gradient_wherever_trials_are(folder:
         tags = trial_tags(settings, "wild")[failure["trial"]]
         assert (tags["seqsweep.reason"], tags["seqsweep.message"]) == ("diverged", failure["message"])
     assert "gradient norm" in seqsweep(folder, "status", "wild").stdout
-    assert "failed: 2 diverged; `seqsweep status wild` says" in seqsweep(folder, "leaderboard", "wild").stdout
+    assert "failed: 1 diverged; `seqsweep status wild` says" in seqsweep(folder, "leaderboard", "wild").stdout
 
 
 def test_micro_batches_are_told_and_verified(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,6 @@ def test_a_kernel_that_cannot_run_is_refused_before_the_first_trial(folder: Path
         pytest.skip("triton runs on this machine's GPU")
     document = forecasting(Path("load.csv"), name="nowhere", register=None, resources={"kernel": "triton"})
     (folder / "nowhere.yaml").write_text(yaml.safe_dump(document))
-    found = refusal(folder, "submit", "nowhere.yaml", exit_code=3)
-    assert found["problems"][0]["where"] == "resources.kernel"
-    assert "triton cannot run on" in found["problems"][0]["what"]
+    said = seqsweep(folder, "submit", "nowhere.yaml", exit_code=3).stderr
+    assert "error: resources.kernel: triton cannot run on" in said
     assert answer(folder, "status", "nowhere")["trials"] == {}

@@ -48,7 +48,7 @@ def after_failure(hand: Hand, failure: Failure, programs: Programs) -> Verdict:
     """Out of memory, a trial is tried once more in micro-batches, alone; a pack is what may have been too large."""
     name, size = f"trial {hand.trial.number}", hand.config.training.batch_size
     if hand.mates:
-        hand.alone, hand.pack = True, (hand.mates + 1) // 2
+        hand.alone, hand.pack = True, 1 + hand.mates // 2
         programs.shrink(hand.config, hand.pack)
         return Verdict(f"a pack of {hand.mates + 1} trials ran out of memory: each goes on alone from its checkpoint, "
                        f"and packs of their shape have {hand.pack} from now on")
