@@ -179,7 +179,8 @@ def test_training_changes_no_data(pool: Pool, data: tuple[Prepared, ...]) -> Non
 
 def test_a_killed_worker_is_lost_and_a_fresh_one_takes_its_place(ray_pool: RayPool) -> None:
     all_up(ray_pool)
-    old = pid(ask(ray_pool, Advance(20, 1, config(), 0, 1), 1))
+    name = ask(ray_pool, Advance(20, 1, config(), 0, 1), 1).worker
+    old = int(name.rsplit(" ", 1)[1])
     ray_pool.submit(1, Advance(20, 1, config(epochs=100_000), 0, 100_000, slice_s=60.0))
     time.sleep(0.3)
     os.kill(old, signal.SIGKILL)
@@ -187,7 +188,7 @@ def test_a_killed_worker_is_lost_and_a_fresh_one_takes_its_place(ray_pool: RayPo
     event = next_event(ray_pool)
     assert event.worker == 1
     assert isinstance(event.answer, Lost)
-    assert event.answer.message
+    assert event.answer.message == f"{name}: The actor is dead because its worker process has died"
     assert time.monotonic() - began < 10
     assert 1 not in ray_pool.idle()  # the fresh one is still starting
     all_up(ray_pool)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from shell import answer, seqsweep
+from shell import answer, seqsweep, until
 from small_sweeps import forecasting, settings_in, write_series
+from test_interrupt import Controller
 
 import seqsweep as package
 from seqsweep.config.settings import Settings
@@ -119,3 +122,29 @@ def test_a_kernel_that_cannot_run_is_refused_before_the_first_trial(folder: Path
     said = seqsweep(folder, "submit", "nowhere.yaml", exit_code=3).stderr
     assert "error: resources.kernel: triton cannot run on" in said
     assert answer(folder, "status", "nowhere")["trials"] == {}
+
+
+@pytest.mark.slow
+def test_a_frozen_worker_is_killed_and_its_trial_ends_elsewhere(tmp_path: Path) -> None:
+    write_series(tmp_path / "load.csv")
+    parameters = {"learning_rate": {"min": 1e-3, "max": 1e-1}, "epochs": {"value": 1500}, "batch_size": {"value": 32},
+                  "hidden_size": {"value": 4}}
+    document = forecasting(Path("load.csv"), register=None, parameters=parameters, budget={"max_trials": 2},
+                           resources={"workers": 2, "timeout": "4s"})
+    (tmp_path / "load.yaml").write_text(yaml.safe_dump(document))
+    controller = Controller(tmp_path)
+    try:
+        until(lambda: len(controller.training()) == 2)
+        time.sleep(5.0)  # each has given a sign of life: from now on the limit is the sweep's own
+        controller.training()[0].send_signal(signal.SIGSTOP)
+        code, _, err = controller.end(120)
+    finally:
+        controller.process.kill()
+    assert code == 0, err
+    assert "hung and goes on from epoch " in err
+    assert "no step for 4s (resources.timeout)" in err
+    with Store.open(settings_in(tmp_path).store) as store:
+        records = store.trials("load")
+    assert [str(record.state) for record in records] == ["complete", "complete"]
+    assert sorted(record.attempts for record in records) == [0, 1]
+    assert sorted(int(record.extra.get("hangs", 0)) for record in records) == [0, 1]

@@ -354,7 +354,7 @@ def _cause(error: Exception) -> str:
     """What Ray says of a death, in a sentence: the first line names only the class of it."""
     lines = str(error).strip().splitlines()
     because = next((line for line in lines if "because" in line), None)
-    return _first_line(error) if because is None else because.split("Some common causes", 1)[0].strip()
+    return _first_line(error) if because is None else because.split(". ", 1)[0].strip()
 
 
 def _first_line(error: Exception) -> str:
