@@ -210,6 +210,7 @@ def test_a_worker_that_ray_kills_for_memory_is_lost_too(ray_pool: RayPool, monke
         event = next_event(ray_pool)
     assert isinstance(event.answer, Lost)
     assert event.answer.message.endswith(": the node was running low on memory")
+    assert event.answer.reason is Reason.OUT_OF_MEMORY
     all_up(ray_pool)
 
 

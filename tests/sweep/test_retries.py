@@ -288,3 +288,16 @@ def test_every_reason_has_words(store: Store) -> None:
         assert record.outcome is not None
         assert record.outcome.reason is kinds[found]
         assert found.message in record.outcome.message
+
+
+def test_a_worker_that_was_killed_for_memory_is_lost_and_its_trial_cut(store: Store) -> None:
+    killed = Lost("vm cpu pid 7: the node was running low on memory", Reason.OUT_OF_MEMORY)
+    sweep = toy_sweep(retries=1)
+    story = Story(store, sweep, lambda works: killed if works[0].trial == 1 or (
+        works[0].trial == 3 and not works[0].config.program.micro_batch) else None)
+    assert [record.number for record in story.records if record.state is TrialState.FAILED] == [1]
+    failed = story.records[1].outcome
+    assert failed is not None
+    assert (failed.reason, story.records[1].attempts) == (Reason.OUT_OF_MEMORY, 3)
+    assert story.records[3].extra["micro_batch"] == 4
+    assert_each_is_what_its_record_says(store, sweep)

@@ -92,7 +92,8 @@ class Lost:
 
     message: str
     reason: Reason = Reason.WORKER_LOST
-    """Or HUNG: it took no step for `resources.timeout`, and the pool killed it."""
+    """Or HUNG: it took no step for `resources.timeout`, and the pool killed it; or OUT_OF_MEMORY: Ray killed it because
+    its node had too little left."""
 
 
 @dataclass(frozen=True)

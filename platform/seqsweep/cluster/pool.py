@@ -220,7 +220,9 @@ class RayPool:
             self._count_failure(starting, str(error))
             self.kill(worker)  # it may live on where only the way to it is cut
             if not starting:
-                yield Event(worker, Lost(f"{slot.name}: {_cause(error)}"))
+                memory = isinstance(error, self._ray.exceptions.OutOfMemoryError)
+                yield Event(worker, Lost(f"{slot.name}: {_cause(error)}",
+                                         Reason.OUT_OF_MEMORY if memory else Reason.WORKER_LOST))
             return
         self._failures, slot.silent, slot.starting, slot.busy = 0, 0.0, None, None
         if starting:
