@@ -290,6 +290,7 @@ def test_an_epoch_may_take_longer_than_the_time_limit(impatient: RayPool) -> Non
 def test_while_the_controller_itself_was_away_no_worker_hangs(impatient: RayPool) -> None:
     all_up(impatient)
     impatient.submit(0, Advance(42, 1, config(epochs=100_000), 0, 100_000, slice_s=5.0))
+    assert impatient._slots[0].patience == 120.0  # its first step may compile
     assert impatient.wait(1.0) == []
     time.sleep(3.0)
     event = next_event(impatient)
