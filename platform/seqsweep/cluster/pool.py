@@ -204,7 +204,8 @@ class RayPool:
         slot.silent += waited
         if slot.silent < slot.patience:
             return
-        what = f"no step for {format_duration(slot.patience)} (resources.timeout)"
+        what = f"no step for {format_duration(slot.patience)}"
+        what += " (resources.timeout)" if slot.patience == self._resources.timeout else " since it was given its trial"
         self.kill(worker)
         if slot.busy is not None:
             yield Event(worker, Lost(f"{slot.name}: {what}", Reason.HUNG))
