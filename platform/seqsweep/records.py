@@ -34,10 +34,11 @@ class Reason(enum.StrEnum):
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "out of memory"
     WORKER_LOST = "worker lost"
+    HUNG = "hung"
     USER_ERROR = "user error"
 
 
-BREAKDOWNS = frozenset({Reason.OUT_OF_MEMORY, Reason.WORKER_LOST})
+BREAKDOWNS = frozenset({Reason.OUT_OF_MEMORY, Reason.WORKER_LOST, Reason.HUNG})
 """The reasons that `max_failed_trials` counts: a divergence is a result, not a breakdown."""
 
 
@@ -98,7 +99,7 @@ class TrialRecord:
     times: tuple[float, ...] = ()
     """When each report's epoch ended: Unix seconds on the store's clock, one for each of `reports`."""
     attempts: int = 0
-    """How often training was begun again after a breakdown."""
+    """How often it was tried again after a breakdown of its own; the loss of a pack is nobody's own."""
     checkpoint_epoch: int = 0
     """While it runs: the epoch of its last checkpoint, which training goes on from after a kill."""
     worker: str = ""

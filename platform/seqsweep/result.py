@@ -115,6 +115,10 @@ class SweepResult:
         at = next((index + 1 for index, row in enumerate(rows) if row["kind"] == "winner"), 0)
         return rows[:at] + [row for row in others if row["name"] not in shown] + rows[at:]
 
+    def failures(self) -> list[dict[str, Any]]:
+        """The trials that failed, with reason and message."""
+        return _failures(self._trials())
+
     def leaderboard_figures(self) -> list[str]:
         """The leaderboard's columns that a terminal has room for: the sweep's metric, and the task's others."""
         metric = self.sweep.metric.name
@@ -141,15 +145,14 @@ class SweepResult:
             holder = store.holder(self.name)
         parent = record.facts.get(FORKED_FROM)
         counts = {str(state): n for state in TrialState if (n := sum(t.state is state for t in trials))}
-        failures = [{"trial": t.number, "reason": str(t.outcome.reason), "message": t.outcome.message[:200]}
-                    for t in trials if t.outcome is not None and t.state is TrialState.FAILED]
         return {"sweep": self.name, "state": str(record.state), "message": record.message, "trials": counts,
                 "max_trials": self.sweep.budget.max_trials, "headline": self.headline,
                 "active_seconds": round(record.active_seconds, 1), "created": _time(record.created),
                 "updated": _time(record.updated), "model": self.model,
                 "controller": f"process {holder.pid} on {holder.host} since {_time(holder.since)}" if holder else None,
                 "forked_from": f"{parent}, {record.facts.get(TOLD, 0)} of whose trials it was told" if parent else None,
-                "data_hash": record.data_hash, "failures": failures, "ledger": read(record.facts)}
+                "data_hash": record.data_hash, "retried": _retried(trials), "failures": _failures(trials),
+                "ledger": read(record.facts)}
 
     def summary(self) -> dict[str, Any]:
         """The outcome as plain values: what `seqsweep submit --json` prints."""
@@ -207,6 +210,18 @@ def sweep_rows(settings: Settings) -> list[dict[str, Any]]:
         return [{"sweep": record.name, "state": str(record.state),
                  "trials": len(store.trials(record.name, curves=False)), "created": _time(record.created),
                  "active_seconds": round(record.active_seconds, 1)} for record in store.sweeps()]
+
+
+def _failures(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+    return [{"trial": trial.number, "reason": str(trial.outcome.reason), "message": trial.outcome.message[:200]}
+            for trial in trials if trial.outcome is not None and trial.state is TrialState.FAILED]
+
+
+def _retried(trials: Sequence[TrialRecord]) -> str:
+    """How many trials went on after a breakdown of their own."""
+    count, pieces = sum(trial.attempts > 0 for trial in trials), sum("micro_batch" in trial.extra for trial in trials)
+    return (f"{count} trial{'s' * (count != 1)} after a breakdown"
+            + f", {pieces} in micro-batches" * bool(pieces)) * bool(count)
 
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -21,7 +21,7 @@ class Verified:
     sweep: str
     trial: int
     program: str
-    """The kernel of its recurrent layers, and whether it was packed."""
+    """The kernel of its recurrent layers, whether it was packed, and its micro-batches where it had some."""
     worker: str
     """Where it was trained."""
     evidence: Evidence
@@ -41,7 +41,7 @@ def verify_trial(name: str, number: int, settings: Settings, tell: Callable[[str
         raise Conflict(Problem(name, "the data are not those that the trial was trained on",
                                "bring the file back as it was; its hash goes with the sweep"))
     config = fit_config(sweep, record.trial.params, record.trial.seed)
-    program = program_of(stored.facts, config)
+    program = program_of(stored.facts, config, record.extra)
     evidence = verify(config.model_copy(update={"program": program}), data, record.reports,
                       threads=sweep.resources.cpus_per_worker, tell=tell)
-    return Verified(name, number, f"{program.kernel}{', packed' * program.packed}", record.worker, evidence)
+    return Verified(name, number, str(program), record.worker, evidence)

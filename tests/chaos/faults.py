@@ -69,7 +69,7 @@ def _name(frame: FrameType | None) -> str:
             given = here.get("changes", {}) if code.co_name == "update_sweep" else {}
             what = here.get("stage") or given.get("state") or next(iter(given), None)
             if code.co_name == "update_sweep" and what is None:
-                what = "facts" if here.get("facts") else "active"
+                what = "facts"
             return f"{code.co_name}.{what}" if what and code.co_name in ("update_sweep", "put_stage") else code.co_name
         frame = frame.f_back
     return "unnamed"

@@ -18,7 +18,7 @@ from seqsweep.cluster.messages import Advance, Advanced, Event, Lost
 from seqsweep.cluster.pool import LocalPool, Pool, RayPool, open_pool, ray_session
 from seqsweep.config.sweep import FitConfig, ResourcesConfig, fit_config
 from seqsweep.data.batch import Prepared
-from seqsweep.errors import Unavailable
+from seqsweep.errors import InvalidSweep, Unavailable
 from seqsweep.records import Reason
 from seqsweep.training.fit import Fit
 
@@ -41,12 +41,11 @@ def data() -> tuple[Prepared, ...]:
 
 @pytest.fixture(scope="module")
 def ray_pool(data: tuple[Prepared, ...]) -> Iterator[RayPool]:
-    """One Ray and one pair of workers for the whole file; they must leave no process behind."""
+    """One Ray, with room for one more, and a pair of workers for the whole file; no process may be left behind."""
     me = psutil.Process()
     before = set(me.children(recursive=True))
-    resources = ResourcesConfig(workers=2)
-    with ray_session("local", resources):
-        pool = open_pool(data, resources, most=10)
+    with ray_session("local", ResourcesConfig(workers=3)):
+        pool = open_pool(data, ResourcesConfig(workers=2), most=10)
         assert isinstance(pool, RayPool)
         yield pool
         started = set(me.children(recursive=True)) - before
@@ -145,7 +144,7 @@ def test_an_error_in_code_comes_back_with_the_remote_trace(pool: Pool) -> None:
     answer = ask(pool, Advance(4, 1, config(), 1, 3, checkpoint=b"no checkpoint"))
     assert answer.failure is not None
     assert answer.failure.reason is Reason.USER_ERROR
-    assert "Traceback" in answer.failure.message
+    assert "Trace on the worker (most recent call last):" in answer.failure.message
     assert 'worker.py", line' in answer.failure.message
     assert ask(pool, Advance(5, 1, config(), 0, 3)).done is Reason.FINISHED  # the worker lives on
 
@@ -180,7 +179,8 @@ def test_training_changes_no_data(pool: Pool, data: tuple[Prepared, ...]) -> Non
 
 def test_a_killed_worker_is_lost_and_a_fresh_one_takes_its_place(ray_pool: RayPool) -> None:
     all_up(ray_pool)
-    old = pid(ask(ray_pool, Advance(20, 1, config(), 0, 1), 1))
+    name = ask(ray_pool, Advance(20, 1, config(), 0, 1), 1).worker
+    old = int(name.rsplit(" ", 1)[1])
     ray_pool.submit(1, Advance(20, 1, config(epochs=100_000), 0, 100_000, slice_s=60.0))
     time.sleep(0.3)
     os.kill(old, signal.SIGKILL)
@@ -188,7 +188,7 @@ def test_a_killed_worker_is_lost_and_a_fresh_one_takes_its_place(ray_pool: RayPo
     event = next_event(ray_pool)
     assert event.worker == 1
     assert isinstance(event.answer, Lost)
-    assert event.answer.message
+    assert event.answer.message == f"{name}: The actor is dead because its worker process has died"
     assert time.monotonic() - began < 10
     assert 1 not in ray_pool.idle()  # the fresh one is still starting
     all_up(ray_pool)
@@ -208,7 +208,9 @@ def test_a_worker_that_ray_kills_for_memory_is_lost_too(ray_pool: RayPool, monke
     with monkeypatch.context() as patch:
         patch.setattr(ray, "get", killed)
         event = next_event(ray_pool)
-    assert event == Event(0, Lost("the node was running low on memory"))
+    assert isinstance(event.answer, Lost)
+    assert event.answer.message.endswith(": the node was running low on memory")
+    assert event.answer.reason is Reason.OUT_OF_MEMORY
     all_up(ray_pool)
 
 
@@ -252,6 +254,58 @@ def test_workers_that_cannot_start_end_the_sweep_with_the_reason(ray_pool: RayPo
         ray_pool._data = whole
         ray_pool.kill(0)
     all_up(ray_pool)
+
+
+@pytest.fixture(scope="module")
+def impatient(data: tuple[Prepared, ...], ray_pool: RayPool) -> Iterator[RayPool]:
+    """A worker that hangs after two seconds without a step, in the cluster of the others."""
+    pool = RayPool(data, ResourcesConfig(workers=1, timeout=2.0), most=1)
+    yield pool
+    pool.close()
+
+
+def test_a_worker_that_takes_no_step_hangs_and_is_killed(impatient: RayPool) -> None:
+    all_up(impatient)
+    answer = ask(impatient, Advance(40, 1, config(), 0, 1))
+    impatient.submit(0, Advance(40, 1, config(epochs=100_000), 1, 100_000, slice_s=60.0))
+    os.kill(pid(answer), signal.SIGSTOP)
+    event = next_event(impatient)
+    assert isinstance(event.answer, Lost)
+    assert event.answer.reason is Reason.HUNG
+    assert event.answer.message == f"{answer.worker}: no step for 2s (resources.timeout)"
+    all_up(impatient)
+    assert not psutil.pid_exists(pid(answer))
+    assert ask(impatient, Advance(40, 2, config(), 0, 3)).done is Reason.FINISHED
+
+
+def test_an_epoch_may_take_longer_than_the_time_limit(impatient: RayPool) -> None:
+    all_up(impatient)
+    slow = config(batch_size=1, hidden_size=512, num_layers=2, epochs=1)
+    began = time.monotonic()
+    assert ask(impatient, Advance(41, 1, slow, 0, 1)).done is Reason.FINISHED
+    print(f"one epoch took {time.monotonic() - began:.1f} s")
+    assert impatient._slots[0].patience == 2.0  # it has given a sign of life within the epoch
+
+
+def test_while_the_controller_itself_was_away_no_worker_hangs(impatient: RayPool) -> None:
+    all_up(impatient)
+    impatient.submit(0, Advance(42, 1, config(epochs=100_000), 0, 100_000, slice_s=5.0))
+    assert impatient._slots[0].patience == 120.0  # its first step may compile
+    assert impatient.wait(1.0) == []
+    time.sleep(3.0)
+    event = next_event(impatient)
+    assert isinstance(event.answer, Advanced)
+    assert event.answer.reports
+
+
+def test_a_kernel_that_the_workers_cannot_run_is_refused_before_any_trial(
+        ray_pool: RayPool, data: tuple[Prepared, ...]) -> None:
+    pool = RayPool(data, ResourcesConfig(workers=1, kernel="triton", gpus_per_worker=0.0), most=1)
+    try:
+        with pytest.raises(InvalidSweep, match=r"triton cannot run on .* cpu"):
+            all_up(pool)
+    finally:
+        pool.close()
 
 
 def test_a_session_leaves_a_ray_alone_that_was_there_before(ray_pool: RayPool) -> None:

@@ -15,7 +15,7 @@ from seqsweep.config.training import EarlyStoppingConfig, TrainingConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.errors import Conflict, InvalidData, NotFound
 from seqsweep.records import Reason, Report
-from seqsweep.training.engine import Alone, validate
+from seqsweep.training.engine import Alone, Steps, validate
 from seqsweep.training.engine import train as train_epoch
 from seqsweep.training.fit import Fit
 
@@ -29,6 +29,15 @@ def train(config: FitConfig, *data: Prepared) -> tuple[Fit, list[Report]]:
 
 def curve(reports: list[Report]) -> list[dict[str, float]]:
     return [{name: value for name, value in report.metrics.items() if name != "seconds"} for report in reports]
+
+
+def figures_of(steps: Steps) -> dict[str, float]:
+    """The figures of the one trial, once all steps are taken."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return dict(end.value[0])
 
 
 COMMON = {"train_loss", "val_loss", "grad_norm", "grad_norm_max", "learning_rate", "seconds"}
@@ -170,7 +179,7 @@ def test_folds_report_their_mean() -> None:
     assert both[0].metrics["val_mae"] != first["val_mae"]
     fit = Fit(wave_config(), folds)
     engines = [Alone(fold) for fold in fit.folds]
-    figures = [train_epoch(each, [1], [1.0])[0] | validate(each)[0] for each in engines]
+    figures = [figures_of(train_epoch(each, [1], [1.0])) | figures_of(validate(each)) for each in engines]
     assert figures[0]["train_loss"] == first["train_loss"]
     for name in ("train_loss", "val_loss", "val_mae", "grad_norm"):
         assert both[0].metrics[name] == pytest.approx((figures[0][name] + figures[1][name]) / 2, rel=1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -145,6 +146,9 @@ def _show_leaderboard(result: SweepResult, top: int = 10) -> None:
         if row["kind"] == "winner":
             chosen = {name: value for name, value in row.items() if name in result.sweep.parameters}
             out.print(f"{row['name']}: " + ", ".join(f"{k} {cell(v, 3)}" for k, v in chosen.items() if cell(v)))
+    if reasons := Counter(failure["reason"] for failure in result.failures()):
+        out.print(f"failed: {', '.join(f'{count} {reason}' for reason, count in reasons.items())}; "
+                  f"`seqsweep status {result.name}` says of each why")
 
 
 @app.command("list")
@@ -167,6 +171,8 @@ def list_sweeps(json: Json = False) -> None:
 def status(name: SweepName, json: Json = False, verbose: Annotated[bool, typer.Option(
            "--verbose", help="Show where the time went, too.")] = False) -> None:
     """Show where a sweep stands: state, trials, best so far, who runs it, failures with their reasons."""
+    from rich.markup import escape
+
     from seqsweep.cli.output import out, print_json, table
     from seqsweep.config.settings import load_settings
     from seqsweep.result import SweepResult
@@ -180,7 +186,7 @@ def status(name: SweepName, json: Json = False, verbose: Annotated[bool, typer.O
     for key, value in found.items():
         if value not in (None, "", {}):
             shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-            out.print(f"[bold]{key:<{width}}[/]  {shown}")
+            out.print(f"[bold]{key:<{width}}[/]  {escape(str(shown))}")
     if failures:
         out.print(table(failures, title="failed trials"))
     if verbose and ledger:
@@ -221,14 +227,15 @@ def stop(name: SweepName, json: Json = False) -> None:
 @app.command()
 def leaderboard(name: SweepName, top: Annotated[int, typer.Option(min=1, help="Trials to show.")] = 10,
                 json: Json = False) -> None:
-    """Show the best trials beside the baselines, the winner first."""
+    """Show the best trials beside the baselines, the winner first, and why others failed."""
     from seqsweep.cli.output import print_json
     from seqsweep.config.settings import load_settings
     from seqsweep.result import SweepResult
 
     result = SweepResult(name, load_settings())
     if json:
-        print_json({"sweep": name, "headline": result.headline, "rows": result.leaderboard_rows(top)})
+        print_json({"sweep": name, "headline": result.headline, "rows": result.leaderboard_rows(top),
+                    "failures": result.failures()})
     else:
         _show_leaderboard(result, top)
 

@@ -91,6 +91,9 @@ class Lost:
     """A worker that died, was killed, or whose node is gone; what it was doing may or may not have run."""
 
     message: str
+    reason: Reason = Reason.WORKER_LOST
+    """Or HUNG: it took no step for `resources.timeout`, and the pool killed it; or OUT_OF_MEMORY: Ray killed it because
+    its node had too little left."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from seqsweep.cluster.actor import Worker
 from seqsweep.cluster.messages import Advance, Event, Lost, Probe
+from seqsweep.config.base import format_duration
 from seqsweep.config.sweep import ResourcesConfig
-from seqsweep.errors import Problem, Unavailable
+from seqsweep.errors import InvalidSweep, Problem, Unavailable
+from seqsweep.records import Reason
 
 if TYPE_CHECKING:
     from seqsweep.data.batch import Prepared
@@ -33,6 +35,10 @@ _UNUSED = ("start_monitor", "start_log_monitor", "start_api_server")
 """Ray's autoscaler, log collector and web server: 2 s of imports before the first worker, and 1% of a core after."""
 _START_FAILURES = 5
 """Workers in a row that die while starting before the sweep gives up."""
+_PULSE = 2.0
+"""Seconds of training after which a worker gives a sign of life, in the middle of an epoch or not."""
+_COMPILING = 120.0
+"""Seconds that a worker has at least to start, to measure kernels, and for its first steps of a trial."""
 
 
 class Pool(Protocol):
@@ -62,14 +68,19 @@ class Pool(Protocol):
 
 
 class LocalPool:
-    """`workers: 0`: one worker inside this process, for debugging and notebooks; one stack trace."""
+    """`workers: 0`: one worker inside this process, for debugging and notebooks; one stack trace.
+
+    Nobody can kill it: `resources.timeout` says nothing here, and memory that it fills is this process's own.
+    """
 
     def __init__(self, data: tuple[Prepared, ...], resources: ResourcesConfig) -> None:
         from seqsweep.cluster.worker import Worker
 
         self.size = 1
         self._worker = Worker(data, resources.cpus_per_worker, "cpu" if resources.gpus_per_worker == 0 else "auto")
+        _require(self._worker.refusal(resources.kernel))
         self._work: tuple[Advance | Probe, ...] | None = None
+        self._underway = False
 
     def idle(self) -> list[int]:
         """Always the one worker: it trains inside `wait`."""
@@ -77,15 +88,19 @@ class LocalPool:
 
     def submit(self, worker: int, *work: Advance | Probe) -> None:
         """Keep the work until `wait`."""
-        self._work = work
+        self._work, self._underway = work, False
 
     def wait(self, timeout: float) -> list[Event]:
-        """Do the work in hand."""
+        """Do the work in hand; nothing has happened yet where an epoch takes long."""
         if self._work is None:
             time.sleep(timeout)
             return []
-        work, self._work = self._work, None
-        return [Event(0, answer) for answer in self._worker.do(work)]
+        answers = self._worker.go_on(_PULSE) if self._underway else self._worker.do(self._work, _PULSE)
+        self._underway = answers is None
+        if answers is None:
+            return []
+        self._work = None
+        return [Event(0, answer) for answer in answers]
 
     def kill(self, worker: int) -> None:
         """Forget the work in hand."""
@@ -101,7 +116,15 @@ class _Slot:
     starting: Any = None
     """Reference of `ready`, until the actor is up."""
     busy: Any = None
-    """Reference of the running `advance`."""
+    """Reference of the running `do` or `go_on`."""
+    name: str = ""
+    """Host, device and process, once it is up."""
+    trials: frozenset[tuple[int, int]] = frozenset()
+    """Number and attempt of the trials it has."""
+    patience: float = 0.0
+    """Seconds without a sign of life after which it hangs."""
+    silent: float = 0.0
+    """Seconds since its last sign of life that this process waited for one."""
 
 
 class RayPool:
@@ -116,7 +139,8 @@ class RayPool:
         self._ray: Any = ray
         workers, gpus = _fit_into_cluster(resources, self._ray.cluster_resources())
         self.size = min(workers, most)
-        self._threads = resources.cpus_per_worker
+        self._resources = resources
+        self._pulse = min(_PULSE, resources.timeout / 4)
         self._gpus = gpus
         self._data: Any = ray.put(data)
         self._failures = 0
@@ -129,23 +153,32 @@ class RayPool:
     def submit(self, worker: int, *work: Advance | Probe) -> None:
         """Call the actor; returns at once."""
         slot = self._slots[worker]
-        slot.busy = slot.actor.do.remote(work)
+        trials = frozenset((each.trial, each.attempt) for each in work if isinstance(each, Advance))
+        known = trials and trials <= slot.trials
+        slot.trials, slot.silent = trials, 0.0
+        slot.patience = self._resources.timeout if known else self._first_patience
+        slot.busy = slot.actor.do.remote(work, self._pulse)
 
     def wait(self, timeout: float) -> list[Event]:
-        """Collect answers and deaths; starts a fresh actor for each dead one."""
+        """Collect answers and deaths, and kill what hangs; starts a fresh actor for each that is gone."""
         places = {slot.starting or slot.busy: index for index, slot in enumerate(self._slots)
                   if slot.starting is not None or slot.busy is not None}
         if not places:
             time.sleep(timeout)
             return []
+        began = time.monotonic()
         ready, _ = self._ray.wait(list(places), num_returns=1, timeout=timeout)
+        waited = min(time.monotonic() - began, timeout + 1.0)  # while this process was frozen it heard nobody
         if ready:  # one has come: take whatever else is there without waiting
             ready, _ = self._ray.wait(list(places), num_returns=len(places), timeout=0)
-        return [event for reference in ready for event in self._collect(places[reference])]
+        events = [event for reference in ready for event in self._collect(places[reference])]
+        return events + [event for reference in places.keys() - set(ready)
+                         for event in self._watch(places[reference], waited)]
 
     def kill(self, worker: int) -> None:
         """Kill the actor and start another."""
-        self._ray.kill(self._slots[worker].actor)
+        with contextlib.suppress(self._ray.exceptions.RayError):
+            self._ray.kill(self._slots[worker].actor)
         self._slots[worker] = self._start()
 
     def close(self) -> None:
@@ -157,9 +190,27 @@ class RayPool:
 
     def _start(self) -> _Slot:
         actor = self._ray.remote(Worker).options(
-            num_cpus=self._threads, num_gpus=self._gpus, max_restarts=0, max_task_retries=0,
-        ).remote(self._data, self._threads, "auto" if self._gpus else "cpu")
-        return _Slot(actor, starting=actor.ready.remote())
+            num_cpus=self._resources.cpus_per_worker, num_gpus=self._gpus, max_restarts=0, max_task_retries=0,
+        ).remote(self._data, self._resources.cpus_per_worker, "auto" if self._gpus else "cpu")
+        return _Slot(actor, starting=actor.ready.remote(self._resources.kernel), patience=self._first_patience)
+
+    @property
+    def _first_patience(self) -> float:
+        return max(self._resources.timeout, _COMPILING)
+
+    def _watch(self, worker: int, waited: float) -> Iterator[Event]:
+        """Count the silence of a worker that has not answered, and end it."""
+        slot = self._slots[worker]
+        slot.silent += waited
+        if slot.silent < slot.patience:
+            return
+        what = f"no step for {format_duration(slot.patience)}"
+        what += " (resources.timeout)" if slot.patience == self._resources.timeout else " since it was given its trial"
+        self.kill(worker)
+        if slot.busy is not None:
+            yield Event(worker, Lost(f"{slot.name}: {what}", Reason.HUNG))
+        elif all(each.starting is not None for each in self._slots):  # where others train, a cluster may have shrunk
+            self._count_failure(True, f"it did not start within {format_duration(slot.patience)}")
 
     def _collect(self, worker: int) -> Iterator[Event]:
         slot = self._slots[worker]
@@ -167,17 +218,24 @@ class RayPool:
         try:
             answer = self._ray.get(slot.starting or slot.busy)
         except self._ray.exceptions.RayError as error:  # died, killed for memory, its node gone, its object lost
-            self._count_failure(starting, error)
-            self._slots[worker] = self._start()
+            self._count_failure(starting, str(error))
+            self.kill(worker)  # it may live on where only the way to it is cut
             if not starting:
-                yield Event(worker, Lost(_first_line(error)))
+                memory = isinstance(error, self._ray.exceptions.OutOfMemoryError)
+                yield Event(worker, Lost(f"{slot.name}: {_cause(error)}",
+                                         Reason.OUT_OF_MEMORY if memory else Reason.WORKER_LOST))
             return
-        self._failures = 0
-        slot.starting = slot.busy = None
-        if not starting:
+        self._failures, slot.silent, slot.starting, slot.busy = 0, 0.0, None, None
+        if starting:
+            slot.name, refusal = answer
+            _require(refusal)
+        elif answer is None:  # in the middle of an epoch
+            slot.patience = self._resources.timeout
+            slot.busy = slot.actor.go_on.remote(self._pulse)
+        else:
             yield from (Event(worker, each) for each in answer)
 
-    def _count_failure(self, starting: bool, error: Exception) -> None:
+    def _count_failure(self, starting: bool, error: str) -> None:
         self._failures += starting
         if self._failures >= _START_FAILURES:
             raise Unavailable(f"{_START_FAILURES} workers in a row died while starting; the last one said:\n{error}")
@@ -286,6 +344,20 @@ def _fit_into_cluster(resources: ResourcesConfig, cluster: dict[str, float]) -> 
         raise Unavailable(f"resources.workers is {resources.workers}, but the Ray cluster has room for {room} "
                           f"({cpus} CPUs, {gpus:g} GPUs)")
     return resources.workers, each
+
+
+def _require(refusal: str) -> None:
+    """Raise InvalidSweep where a worker cannot run the kernel that the sweep names."""
+    if refusal:
+        raise InvalidSweep(Problem("resources.kernel", refusal, "auto takes the fastest of those that can; torch runs "
+                                                                "everywhere, triton on GPUs, compiled on CPUs"))
+
+
+def _cause(error: Exception) -> str:
+    """What Ray says of a death, in a sentence: the first line names only the class of it."""
+    lines = str(error).strip().splitlines()
+    because = next((line for line in lines if "because" in line), None)
+    return _first_line(error) if because is None else because.split(". ", 1)[0].strip()
 
 
 def _first_line(error: Exception) -> str:

@@ -114,7 +114,7 @@ class BudgetConfig(Config):
     max_time: Duration | None = None
     """Active time, summed over resumes."""
     max_failed_trials: int = Field(default=5, ge=0, le=1_000_000)
-    """Breakdowns (lost workers, out of memory), never divergence; one more stops the sweep."""
+    """Breakdowns (lost workers, out of memory, hung), never divergence; one more stops the sweep."""
 
 
 class ResourcesConfig(Config):
@@ -131,6 +131,9 @@ class ResourcesConfig(Config):
     compute alike, on one machine to the bit."""
     pack: Literal["auto", "off"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
     """Trials of one shape that a worker trains in step at the most. `auto`: as many as a probe finds to pay."""
+    timeout: Duration = 600.0
+    """A worker that makes no optimiser step for so long hangs: it is killed, and its trial tried once more. Starting,
+    measuring kernels and a trial's first step, which may compile, have two minutes at least."""
 
 
 class KeepConfig(Config):

@@ -55,6 +55,14 @@ class ProgramConfig(Config):
     kernel: Kernel = "torch"
     packed: bool = False
     """Trained in step with others of its shape; its figures do not depend on which, or how many."""
+    micro_batch: int | None = None
+    """Samples computed at once where a batch did not fit into memory; their gradients add up to those of the batch."""
+    whole_epochs: int = 0
+    """Epochs that were trained with whole batches before."""
+
+    def __str__(self) -> str:
+        pieces = f", micro-batches of {self.micro_batch}" if self.micro_batch else ""
+        return f"{self.kernel}{', packed' * self.packed}{pieces}"
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,16 @@ _GOLDEN = -1640531527
 """2**32 divided by the golden ratio, as a signed number."""
 
 
-def dropout(x: Tensor, rate: Tensor, key: Tensor, place: int, shape: Sequence[int] | None = None) -> Tensor:
+def dropout(x: Tensor, rate: Tensor, key: Tensor, place: int, shape: Sequence[int] | None = None, first: int = 0
+            ) -> Tensor:
     """Drop units of `x` at the rate and scale the others up (Srivastava et al., 2014).
 
     `rate` and `key` (int32) are scalars; `place` tells apart the layers that share a key. A `shape` with ones where
-    `x` has more repeats one mask along those dimensions.
+    `x` has more repeats one mask along those dimensions. `first`: the place in its batch of the first sample of `x`.
     """
     shape = x.shape if shape is None else shape
-    row_B, unit_N = (torch.arange(size, dtype=torch.int32, device=x.device) * _GOLDEN
-                     for size in (shape[0], math.prod(shape[1:])))
+    row_B, unit_N = (torch.arange(start, start + size, dtype=torch.int32, device=x.device) * _GOLDEN
+                     for start, size in ((first, shape[0]), (0, math.prod(shape[1:]))))
     row_B = scramble(row_B + scramble(key + place))  # rows first: their masks do not depend on how far they are padded
     drawn = scramble(row_B.unsqueeze(1) + unit_N).view(shape)
     kept = drawn >= (rate * 2.0 ** 31).to(torch.int32)

@@ -1,11 +1,15 @@
-"""How this process asks the system for memory."""
+"""How this process asks the system for memory, and how it is told that there is none."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 
+import torch
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _LARGE = -1, -3, 1 << 30
+_NONE_LEFT = ("out of memory", "allocate memory", "not enough memory", "bad_alloc", "alloc_failed")
+"""What torch's allocators, oneDNN and CUDA's libraries say in a RuntimeError."""
 
 
 def keep_pages() -> bool:
@@ -18,3 +22,10 @@ def keep_pages() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(_TRIM_THRESHOLD, _LARGE) and mallopt(_MMAP_THRESHOLD, _LARGE))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception says that there was no memory left, on the CPU or a GPU."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, (RuntimeError, OSError)) and any(word in str(error).lower() for word in _NONE_LEFT)

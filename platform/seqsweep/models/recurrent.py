@@ -38,20 +38,22 @@ class Recurrent(nn.Module):
         self.register_buffer("dropout_rate", torch.tensor(config.dropout), persistent=False)
         self.register_buffer("variational_rate", torch.tensor(config.variational_dropout), persistent=False)
 
-    def forward(self, x_BTF: Tensor, length_B: Tensor | None = None, key: Tensor | None = None) -> Tensor:
+    def forward(self, x_BTF: Tensor, length_B: Tensor | None = None, key: Tensor | None = None, first: int = 0
+                ) -> Tensor:
         """Read sequences and return their states `(B, H)`; `length_B=None` says that all fill T.
 
-        `key`: an int32 scalar that the masks of dropout depend on; None where nothing is dropped.
+        `key`: an int32 scalar that the masks of dropout depend on; None where nothing is dropped. `first`: where in its
+        batch the first of these sequences is, which the masks depend on too.
         """
         out_BTH, layers = x_BTF, self.config.num_layers
         for layer in range(layers):
             if layer and key is not None and self.config.dropout:
-                out_BTH = dropout(out_BTH, self.dropout_rate, key, layer)
-            out_BTH = self._layer(layer, self._same_mask(out_BTH, key, layers + layer), length_B)
+                out_BTH = dropout(out_BTH, self.dropout_rate, key, layer, first=first)
+            out_BTH = self._layer(layer, self._same_mask(out_BTH, key, layers + layer, first), length_B)
         pooled_BH = self._pool(out_BTH, length_B)
         if key is None or not self.config.variational_dropout:
             return pooled_BH
-        return dropout(pooled_BH, self.variational_rate, key, 2 * layers)
+        return dropout(pooled_BH, self.variational_rate, key, 2 * layers, first=first)
 
     def _layer(self, layer: int, x_BTF: Tensor, length_B: Tensor | None) -> Tensor:
         out_BTH = self._run(self.forwards[layer], x_BTF)
@@ -65,11 +67,11 @@ class Recurrent(nn.Module):
     def _run(self, cell: nn.Module, x_BTF: Tensor) -> Tensor:
         return run_cell(self.kernel, cell_kind(self.config), cell, x_BTF)
 
-    def _same_mask(self, x_BTF: Tensor, key: Tensor | None, place: int) -> Tensor:
+    def _same_mask(self, x_BTF: Tensor, key: Tensor | None, place: int, first: int) -> Tensor:
         """Drop the same units at all steps (Gal & Ghahramani, 2016)."""
         if key is None or not self.config.variational_dropout:
             return x_BTF
-        return dropout(x_BTF, self.variational_rate, key, place, x_BTF[:, :1].shape)
+        return dropout(x_BTF, self.variational_rate, key, place, x_BTF[:, :1].shape, first)
 
     def _pool(self, out_BTH: Tensor, length_B: Tensor | None) -> Tensor:
         if self.config.pooling == "last":

@@ -194,12 +194,13 @@ class Store:
 
     def save_progress(self, lease: Lease, number: int, reports: Sequence[Report], *, last: bytes | None,
                       best: bytes | None, epoch: int, attempts: int | None = None, worker: str | None = None,
-                      at: float | None = None) -> None:
+                      extra: Mapping[str, Scalar] | None = None, at: float | None = None) -> None:
         """Add a running trial's reports since the last call, and checkpoints of `epoch` in place of the earlier ones.
 
         Stored reports of the same or later epochs give way to these. Conflict if the trial is closed.
         """
-        given = {"attempts": attempts, "worker": None if worker is None else _plain(worker)}
+        given = {"attempts": attempts, "worker": None if worker is None else _plain(worker),
+                 "extra": None if extra is None else json.dumps(dict(extra))}
         changes = {column: value for column, value in given.items() if value is not None}
         with self._held(lease) as connection:
             row = _trial_row(connection, lease, number)

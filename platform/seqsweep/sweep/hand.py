@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass, field
 
 from seqsweep.config.sweep import FitConfig
-from seqsweep.records import Report, Trial
+from seqsweep.config.training import Choice, ProgramConfig
+from seqsweep.records import Report, Scalar, Trial, TrialRecord
 
 
 @dataclass
@@ -19,7 +20,17 @@ class Hand:
     pack: int = 0
     """Trials of its shape that a worker trains in step at the most; 0 until the program is known."""
     attempts: int = 0
-    """Breakdowns so far."""
+    """Breakdowns of its own so far."""
+    hangs: int = 0
+    """Those of them in which its worker hung."""
+    micro_batch: int | None = None
+    """Samples computed at once since it ran out of memory."""
+    whole_epochs: int = 0
+    """Epochs trained before that."""
+    alone: bool = False
+    """It is trained alone until it has left a checkpoint: the pack it was in broke down."""
+    mates: int = 0
+    """Trials that its worker trains in step with it."""
     dispatch: int = 0
     worker: int = -1
     worker_name: str = ""
@@ -40,6 +51,39 @@ class Hand:
     def epoch(self) -> int:
         """Epochs trained."""
         return len(self.reports)
+
+    @property
+    def room(self) -> int:
+        """Trials that its worker may train in step now, itself included."""
+        return 1 if self.alone or self.micro_batch else self.pack
+
+    @property
+    def losses(self) -> int:
+        """Breakdowns in which its worker was lost."""
+        return self.attempts - self.hangs - (self.micro_batch is not None)
+
+    @property
+    def extra(self) -> dict[str, Scalar]:
+        """What of its breakdowns decides how it goes on, for the store."""
+        facts = {"hangs": self.hangs, "micro_batch": self.micro_batch, "whole_epochs": self.whole_epochs}
+        return {name: value for name, value in facts.items() if value}
+
+    def settle(self, choice: Choice, most: int | None) -> None:
+        """Take the program of its shape, once; `most`: trials in step at the most, None: as the choice says."""
+        if not self.pack:
+            self.pack = min(choice.pack, most or choice.pack)
+            self.compute(choice.program)
+
+    def compute(self, program: ProgramConfig) -> None:
+        """Be computed so from now on, in micro-batches where it ran out of memory."""
+        pieces = {"micro_batch": self.micro_batch, "whole_epochs": self.whole_epochs}
+        self.config = self.config.model_copy(update={"program": program.model_copy(update=pieces)})
+
+    def restore(self, record: TrialRecord) -> None:
+        """Take up what the store knows of it."""
+        self.attempts, self.reports = record.attempts, list(record.reports)
+        self.hangs, self.whole_epochs = (int(record.extra.get(name, 0)) for name in ("hangs", "whole_epochs"))
+        self.micro_batch = int(record.extra["micro_batch"]) if "micro_batch" in record.extra else None
 
     def rewind(self) -> None:
         """Forget what came after the checkpoint."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from seqsweep.config.shapes import bucket, shape_key
 from seqsweep.config.sweep import FitConfig, Sweep
 from seqsweep.config.training import Choice, ProgramConfig
+from seqsweep.records import Scalar
 from seqsweep.store.records import Store
 from seqsweep.sweep.writer import Writer
 
@@ -35,9 +37,19 @@ class Programs:
     def keep(self, config: FitConfig, choice: Choice) -> None:
         """Store what a probe found; the first of two answers stands."""
         if self._known.setdefault(bucket(config), choice) is choice:
-            self._writer.put(self._store.update_sweep, facts={"programs": {
-                name: {"kernel": each.program.kernel, "packed": each.program.packed, "pack": each.pack,
-                       "seconds": each.seconds} for name, each in self._known.items()}})
+            self._save()
+
+    def shrink(self, config: FitConfig, pack: int) -> None:
+        """Train at most so many trials of a shape in step from now on, which changes no figure of theirs."""
+        choice = self._known[bucket(config)]
+        if pack < choice.pack:
+            self._known[bucket(config)] = replace(choice, pack=pack)
+            self._save()
+
+    def _save(self) -> None:
+        self._writer.put(self._store.update_sweep, facts={"programs": {
+            name: {"kernel": each.program.kernel, "packed": each.program.packed, "pack": each.pack,
+                   "seconds": each.seconds} for name, each in self._known.items()}})
 
     def may_follow(self, config: FitConfig) -> bool:
         """Whether one more trial may take this shape because another has it: half of a sweep's trials at the most."""
@@ -49,10 +61,15 @@ class Programs:
         self._followers[key] = self._followers.get(key, 0) + 1
 
 
-def program_of(facts: Mapping[str, Any], config: FitConfig) -> ProgramConfig:
-    """Return the program that trials of a shape have in a sweep; torch's own layers where none was chosen."""
+def program_of(facts: Mapping[str, Any], config: FitConfig, extra: Mapping[str, Scalar] | None = None
+               ) -> ProgramConfig:
+    """Return the program that trials of a shape have in a sweep; torch's own layers where none was chosen.
+
+    `extra`: what is stored of one of them, which may have gone on in micro-batches.
+    """
     choice = chosen(facts).get(bucket(config))
-    return choice.program if choice else ProgramConfig()
+    pieces = {name: extra[name] for name in ("micro_batch", "whole_epochs") if extra and name in extra}
+    return (choice.program if choice else ProgramConfig()).model_copy(update=pieces)
 
 
 def chosen(facts: Mapping[str, Any]) -> dict[str, Choice]:

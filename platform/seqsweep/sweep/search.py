@@ -17,13 +17,13 @@ from seqsweep.cluster.messages import SLICE, Advance, Advanced, Failure, Lost, P
 from seqsweep.cluster.pool import Pool
 from seqsweep.config.shapes import shape_key
 from seqsweep.config.sweep import Sweep, fit_config, goal_sign
-from seqsweep.config.training import Choice
 from seqsweep.errors import SearchFailed
 from seqsweep.ledger import Ledger
 from seqsweep.records import (
     BREAKDOWNS,
     Outcome,
     Reason,
+    Scalar,
     Trial,
     TrialRecord,
     TrialState,
@@ -35,8 +35,10 @@ from seqsweep.search.pruning import Pruner
 from seqsweep.store.lease import Lease
 from seqsweep.store.records import Store
 from seqsweep.sweep.clock import Clock
+from seqsweep.sweep.divergences import Divergences, divergence
 from seqsweep.sweep.hand import Hand
 from seqsweep.sweep.programs import Programs
+from seqsweep.sweep.retries import Verdict, after_failure, after_loss
 from seqsweep.sweep.writer import Writer
 
 CHECKPOINT_EVERY = 30.0
@@ -84,6 +86,7 @@ class Search:
         self._sign = goal_sign(sweep)
         self._brain, self._pruner = Brain(sweep), Pruner(sweep)
         self._note = ""
+        self._divergences = Divergences(sweep)
         self._programs = Programs(sweep, self._store, self._writer)
         self._ahead: deque[Trial] = deque()
         self._exhausted = self._dispatched = False
@@ -110,11 +113,12 @@ class Search:
             elif record.outcome is not None:
                 self._pruner.close(record.number)
                 self._count(record.trial, record.outcome)
+        self._divergences.restore(records)
 
     def _pick_up(self, record: TrialRecord) -> Hand:
         """A trial that an earlier controller left running goes on from its last checkpoint."""
         hand = self._new_hand(record.trial)
-        hand.attempts, hand.reports = record.attempts, list(record.reports)
+        hand.restore(record)
         if found := self._store.last_checkpoint(self._sweep.name, record.number):
             hand.checkpoint_epoch, hand.checkpoint = found
         if hand.checkpoint_epoch < record.checkpoint_epoch:
@@ -205,26 +209,25 @@ class Search:
         leader = self._crew(worker)[0]
         choice = self._programs.find(leader.config)
         if choice is None:
+            leader.mates = 0
             self._pool.submit(worker, Probe(leader.trial.number, leader.dispatch, leader.config, self._programs.pack,
                                              self._programs.kernel))
             return
-        self._settle(leader, choice)
-        while len(self._crew(worker)) < leader.pack and (hand := self._follower(leader)):
+        leader.settle(choice, self._programs.pack)
+        while len(self._crew(worker)) < leader.room and (hand := self._follower(leader)):
             self._give(hand, worker)
-        self._pool.submit(worker, *map(self._order, self._crew(worker)))
-
-    def _settle(self, hand: Hand, choice: Choice) -> None:
-        if not hand.pack:
-            hand.config = hand.config.model_copy(update={"program": choice.program})
-            hand.pack = min(choice.pack, self._programs.pack or choice.pack)
+        crew = self._crew(worker)
+        for hand in crew:
+            hand.mates = len(crew) - 1
+        self._pool.submit(worker, *map(self._order, crew))
 
     def _follower(self, leader: Hand) -> Hand | None:
         """A trial to train in step with the leader: one that waits, or a new one of its shape."""
         shape = shape_key(leader.config)
         for hand in self._waiting:
             if choice := self._programs.find(hand.config):
-                self._settle(hand, choice)
-            if shape_key(hand.config) == shape:
+                hand.settle(choice, self._programs.pack)
+            if shape_key(hand.config) == shape and hand.room > 1:
                 self._waiting.remove(hand)
                 return hand
         if self._stop.is_set() or len(self._ahead) > 1 or not self._programs.may_follow(leader.config):
@@ -244,7 +247,7 @@ class Search:
     def _order(self, hand: Hand) -> Advance:
         with self._ledger("prune"):
             hand.to_epoch = self._pruner.next_step(hand.trial.number, hand.epoch, hand.config.training.epochs)
-        due = self._at_stake(hand) >= CHECKPOINT_EVERY
+        due = hand.alone or self._at_stake(hand) >= CHECKPOINT_EVERY
         first = not hand.epoch and hand.trial.number < self._pool.size  # the sweep's first epoch is shown at once
         return Advance(
             hand.trial.number, hand.dispatch, hand.config, hand.epoch, hand.epoch if hand.leaving else hand.to_epoch,
@@ -311,11 +314,14 @@ class Search:
             self._writer.put(
                 self._store.save_progress, hand.trial.number, hand.reports[hand.checkpoint_epoch:], last=answer.last,
                 best=answer.best, epoch=hand.epoch, attempts=hand.attempts, worker=hand.worker_name)
+            hand.alone = False
             hand.checkpoint, hand.checkpoint_epoch, hand.checkpoint_at = answer.last, hand.epoch, time.monotonic()
 
     # -- close
 
     def _close(self, hand: Hand, reason: Reason, message: str = "") -> None:
+        if reason is Reason.DIVERGED:
+            message = divergence(hand.reports)
         found = best_epoch(hand.reports, self._metric, self._sign)
         outcome = Outcome(_STATES.get(reason, TrialState.FAILED), reason, value=found[1] if found else None,
                           best_epoch=found[0] if found else None, message=message)
@@ -330,14 +336,14 @@ class Search:
         self._counts[TrialState.RUNNING] -= 1
         self._counts[outcome.state] += 1
         self._count(hand.trial, outcome)
+        self._note = self._divergences.see(hand.trial, outcome) or self._note
         self._hands.pop(number, None)
         if self._breakdowns > self._sweep.budget.max_failed_trials:
             raise SearchFailed(f"{self._breakdowns} trials broke down (budget.max_failed_trials is "
                                f"{self._sweep.budget.max_failed_trials}); the last one, trial {number}: {message}")
 
-    def _measured(self, hand: Hand) -> dict[str, str | float]:
-        program = hand.config.program
-        return {"num_weights": hand.num_weights, "kernel": f"{program.kernel}{', packed' * program.packed}"}
+    def _measured(self, hand: Hand) -> dict[str, Scalar]:
+        return {"num_weights": hand.num_weights, "kernel": str(hand.config.program), **hand.extra}
 
     def _count(self, trial: Trial, outcome: Outcome) -> None:
         self._breakdowns += outcome.reason in BREAKDOWNS
@@ -345,24 +351,26 @@ class Search:
             self._best = min(self._best or (math.inf, 0), (self._sign * outcome.value, trial.number))
 
     def _lost(self, worker: int, lost: Lost) -> None:
-        """The one place of retries: the worker's trials go on elsewhere from their checkpoints."""
+        """Its trials go on elsewhere from their checkpoints."""
         for hand in reversed(self._crew(worker)):
-            hand.attempts += 1
-            del self._hands[hand.trial.number]
-            if hand.attempts > self._sweep.retries:
-                self._close(hand, Reason.WORKER_LOST, f"lost {hand.attempts} times; the last time: {lost.message}")
-                continue
-            self._writer.put(self._store.save_progress, hand.trial.number, (), last=None, best=None,
-                             epoch=hand.checkpoint_epoch, attempts=hand.attempts)
-            self._note = f"trial {hand.trial.number} lost its worker and goes on from epoch {hand.checkpoint_epoch}"
-            self._waiting.insert(0, hand)
+            self._retry(hand, after_loss(hand, lost, self._sweep.retries))
+
+    def _retry(self, hand: Hand, verdict: Verdict) -> None:
+        self._note, number = verdict.note, hand.trial.number
+        del self._hands[number]
+        if verdict.ends is not None:
+            self._close(hand, verdict.ends, verdict.message)
+            return
+        self._writer.put(self._store.save_progress, number, (), last=None, best=None, epoch=hand.checkpoint_epoch,
+                         attempts=hand.attempts, extra=hand.extra)
+        self._waiting.insert(0, hand)
 
     def _failed(self, hand: Hand, failure: Failure) -> None:
         if failure.reason not in BREAKDOWNS:
             raise SearchFailed(f"trial {hand.trial.number} on {hand.worker_name or 'its worker'} raised an error; the "
                                f"sweep stops, and `seqsweep resume {self._sweep.name}` goes on once it is mended:\n"
                                f"{failure.message}")
-        self._close(hand, failure.reason, failure.message)
+        self._retry(hand, after_failure(hand, failure, self._programs))
 
     def _leave(self) -> None:
         """A tidy stop: each trial in hand ends its epoch and leaves a checkpoint, for which there is a time limit."""

@@ -6,6 +6,7 @@ Shapes: B samples, L rows of the longest of them, F features, S series, C static
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,21 @@ class Batch:
     observed_BLD: Tensor | None
     key: Tensor | None = None
     """What the step's dropout depends on, an int32 scalar; None where nothing is dropped."""
+    first: int = 0
+    """Where in the step's whole batch the first of these samples is."""
+
+    def pieces(self, size: int | None) -> Iterator[Batch]:
+        """Give the samples in pieces of `size`, views of this batch or of K batches side by side; None: all at once."""
+        whole = self.series_B.shape[-1]
+        if size is None or size >= whole:
+            yield self
+            return
+        for start in range(0, whole, size):
+            rows = slice(start, start + size)
+            length = None if self.length_B is None else self.length_B[..., rows]
+            observed = None if self.observed_BLD is None else self.observed_BLD[..., rows, :, :]
+            yield Batch(self.arrays, self.x_BLF[..., rows, :, :], length, self.series_B[..., rows],
+                        self.label_B[..., rows], observed, self.key, start)
 
     @property
     def static(self) -> Tensor | None:

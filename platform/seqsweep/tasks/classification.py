@@ -30,7 +30,7 @@ class Classifier(Learner):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits `(B, C)`."""
-        state_BH = self.encoder(batch.x_BLF, batch.length_B, batch.key)
+        state_BH = self.encoder(batch.x_BLF, batch.length_B, batch.key, batch.first)
         static = batch.static
         logits_BC: Tensor = self.head(state_BH if static is None else torch.cat([state_BH, static], dim=1))
         return logits_BC

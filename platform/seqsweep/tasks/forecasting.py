@@ -46,7 +46,8 @@ class Forecaster(Learner):
         if norm:
             targets_BTD = (past_BTF.index_select(2, self.targets_D) - norm.level_B1D) / norm.spread_B1D
             past_BTF = past_BTF.index_copy(2, self.targets_D, targets_BTD)
-        output_BHDQ: Tensor = self.head(self.encoder(past_BTF, key=batch.key), known_BHK, batch.static)
+        state_BH = self.encoder(past_BTF, key=batch.key, first=batch.first)
+        output_BHDQ: Tensor = self.head(state_BH, known_BHK, batch.static)
         if self.model.naive_season:
             output_BHDQ = output_BHDQ + self._naive(past_BTF).unsqueeze(-1)
         if norm:

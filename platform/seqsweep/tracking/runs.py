@@ -47,6 +47,9 @@ NOTED_TAG = "seqsweep.noted"
 """Tag of a sweep's run: the evaluation its description tells of; a person's own words over it stay."""
 PARENT_TAG = "mlflow.parentRunId"
 
+_RETRIED = frozenset({"hangs", "micro_batch", "whole_epochs"})
+"""Facts of a trial's breakdowns, which are tags: no figures to compare trials by."""
+
 BATCH = 100
 """Trials read from the store at a time."""
 POINTS = 900
@@ -333,7 +336,8 @@ def _summary(record: TrialRecord, metric: str) -> list[Metric]:
     """A closed trial's value, best epoch, and what was measured on the way."""
     if record.outcome is None or record.ended is None:
         return []
-    figures = {name: float(value) for name, value in record.extra.items() if not isinstance(value, bool | str)}
+    figures = {name: float(value) for name, value in record.extra.items()
+               if not isinstance(value, bool | str) and name not in _RETRIED}
     if record.outcome.value is not None and record.outcome.best_epoch is not None:
         figures |= {f"best_{metric}": record.outcome.value, "best_epoch": float(record.outcome.best_epoch)}
     return [closing_point(record, name, value) for name, value in figures.items()]
@@ -358,7 +362,8 @@ def _best_so_far(records: Sequence[TrialRecord], name: str, sign: int) -> list[M
 
 def _trial_tags(sweep: SweepRecord, record: TrialRecord) -> dict[str, str]:
     known = _facts({name: sweep.facts[name] for name in ("code_version", "hardware") if name in sweep.facts})
-    measured = _facts({name: value for name, value in record.extra.items() if isinstance(value, bool | str)})
+    measured = _facts({name: value for name, value in record.extra.items()
+                       if isinstance(value, bool | str) or name in _RETRIED})
     outcome = record.outcome
     tags = {**known, **measured, "seqsweep.sweep": sweep.name, "seqsweep.state": record.state.value,
             "seqsweep.reason": outcome.reason.value if outcome else "",

@@ -5,7 +5,7 @@ Shapes: K trials, S steps of an epoch, B samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -32,8 +32,11 @@ class Engine(Protocol):
         """Cut the training samples in each trial's order."""
         ...
 
-    def backward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Fill the parameters' gradients; return the losses and their weights `(K,)`, not fetched."""
+    def backward(self, batch: Batch, micro: int | None = None) -> tuple[Tensor, Tensor]:
+        """Fill the parameters' gradients; return the losses and their weights `(K,)`, not fetched.
+
+        `micro`: compute so many samples at once; the sums over the pieces are those of the batch but for rounding.
+        """
         ...
 
     def clear(self) -> None:
@@ -56,13 +59,21 @@ class Alone:
         """See Engine."""
         return self.folds[0].train_loader.batches(orders[0], keys[0])
 
-    def backward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def backward(self, batch: Batch, micro: int | None = None) -> tuple[Tensor, Tensor]:
         """See Engine."""
-        with _precision(self._mixed):
-            output = self._learner(batch)
-        loss, weight = self._learner.loss(_whole(output), batch)
+        if micro is not None:
+            loss, weight = _accumulate(self._loss, batch, micro)
+            torch._foreach_div_([p.grad for p in self.folds[0].parameters if p.grad is not None], weight)
+            return loss.unsqueeze(0), weight.unsqueeze(0)
+        loss, weight = self._loss(batch)
         torch.autograd.backward(loss)
         return loss.detach().unsqueeze(0), weight.unsqueeze(0)
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        with _precision(self._mixed):
+            output = self._learner(batch)
+        loss: tuple[Tensor, Tensor] = self._learner.loss(_whole(output), batch)
+        return loss
 
     def clear(self) -> None:
         """See Engine."""
@@ -113,12 +124,21 @@ class Together:
         """See Engine."""
         return self.folds[0].train_loader.batches(np.stack(orders), np.stack(keys))
 
-    def backward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def backward(self, batch: Batch, micro: int | None = None) -> tuple[Tensor, Tensor]:
         """See Engine."""
-        with _precision(self._mixed):
-            loss_K, weight_K = self._call(batch, 0, loss=True)
+        if micro is not None:
+            loss_K, weight_K = _accumulate(self._losses, batch, micro)
+            for gradient in self._gradients:
+                gradient.div_(weight_K.view(-1, *(1,) * (gradient.ndim - 1)))
+            return loss_K, weight_K
+        loss_K, weight_K = self._losses(batch)
         torch.autograd.backward(loss_K.sum())
         return loss_K.detach(), weight_K
+
+    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        with _precision(self._mixed):
+            losses: tuple[Tensor, Tensor] = self._call(batch, 0, loss=True)
+        return losses
 
     def clear(self) -> None:
         """See Engine."""
@@ -152,11 +172,16 @@ class _Objective(nn.Module):
         return self.learner.loss(_whole(output), batch) if loss else output
 
 
-def train(engine: Engine, epochs: Sequence[int], factors: Sequence[float]) -> list[Figures]:
+Steps = Generator[None, None, list[Figures]]
+"""A pass that lets go after every step, so that whoever drives it can tell that it moves; it returns figures."""
+
+
+def train(engine: Engine, epochs: Sequence[int], factors: Sequence[float], micro: int | None = None) -> Steps:
     """Take one pass over the training part, each trial in its own epoch; return each one's figures.
 
-    A train_loss that is not finite says that the trial ended there: its later steps count for nothing. Figures stay on
-    the device until the epoch's end; a CPU has nothing to wait for and looks at each step.
+    `micro`: see `Engine.backward`. A train_loss that is not finite says that the trial ended there: its later steps
+    count for nothing. Figures stay on the device until the epoch's end; a CPU has nothing to wait for and looks at each
+    step.
     """
     folds = engine.folds
     first = folds[0]
@@ -169,7 +194,7 @@ def train(engine: Engine, epochs: Sequence[int], factors: Sequence[float]) -> li
     alive_K = np.ones(len(folds), dtype=bool)
     for step, batch in enumerate(engine.batches(orders, keys)):
         rates = [fold.rate(epoch, step, factor) for fold, epoch, factor in zip(folds, epochs, factors, strict=True)]
-        loss_K, weight_K = engine.backward(batch)
+        loss_K, weight_K = engine.backward(batch, micro)
         norm_K = torch.stack([fold.update(rate) for fold, rate in zip(folds, rates, strict=True)])
         engine.clear()
         table.append(torch.stack([loss_K, weight_K, norm_K]))
@@ -177,23 +202,41 @@ def train(engine: Engine, epochs: Sequence[int], factors: Sequence[float]) -> li
             alive_K &= np.isfinite(table[-1].numpy()).all(0)
             if not alive_K.any():
                 break
+        yield
     figures_S3K = torch.stack(table).cpu().double().numpy()
     return [_summary(figures_S3K[:, :, k]) | {"learning_rate": rate} for k, rate in enumerate(rates)]
 
 
-def validate(engine: Engine) -> list[Figures]:
-    """Return each trial's val_loss and every metric of the task as `val_<name>`, the same whatever the batches."""
+def validate(engine: Engine, micro: int | None = None) -> Steps:
+    """Return each trial's val_loss and every metric of the task as `val_<name>`, the same whatever the batches.
+
+    `micro`: take smaller batches in the measure in which training does.
+    """
     folds = engine.folds
     totals: list[dict[str, Tensor]] = [{} for _ in folds]
     for fold in folds:
         fold.learner.eval()
-    with torch.no_grad():
-        for batch in folds[0].val_loader.in_order():
-            for fold, output, total in zip(folds, engine.outputs(batch), totals, strict=True):
-                for name, value in fold.learner.sums(fold.learner.predict(output, batch), batch).items():
+    size = None if micro is None else folds[0].evaluation_piece(micro)
+    for piece in (piece for batch in folds[0].val_loader.in_order() for piece in batch.pieces(size)):
+        with torch.no_grad():
+            for fold, output, total in zip(folds, engine.outputs(piece), totals, strict=True):
+                for name, value in fold.learner.sums(fold.learner.predict(output, piece), piece).items():
                     total[name] = total[name] + value if name in total else value
+        yield
     return [{f"val_{name}": value for name, value in fold.learner.metrics(total).items()}
             for fold, total in zip(folds, totals, strict=True)]
+
+
+def _accumulate(loss: Callable[[Batch], tuple[Tensor, Tensor]], batch: Batch, micro: int) -> tuple[Tensor, Tensor]:
+    """Add up the gradients of a batch's summed loss piece by piece; return its mean loss and weight, of K or of one."""
+    sums, weights = [], []
+    for piece in batch.pieces(micro):
+        mean, weight = loss(piece)
+        torch.autograd.backward((mean * weight).sum())
+        sums.append(mean.detach() * weight)
+        weights.append(weight.to(mean.dtype))
+    total = torch.stack(weights).sum(0)
+    return torch.stack(sums).sum(0) / total, total
 
 
 def _summary(figures_S3: npt.NDArray[np.float64]) -> Figures:

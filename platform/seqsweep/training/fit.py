@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import torch
@@ -53,14 +53,15 @@ class Fit:
         """
         return Pack([self]).advance()[0]
 
-    def begin(self) -> None:
-        """Enter the next epoch; raises Conflict where the trial has ended."""
+    def begin(self) -> int:
+        """Return the next epoch; raises Conflict where the trial has ended."""
         if self.done is not None:
             raise Conflict(Problem("", f"the trial ended after epoch {self.epoch}: {self.done}"))
-        self.epoch += 1
+        return self.epoch + 1
 
     def finish(self, figures: list[dict[str, float]], seconds: float) -> Report:
-        """Take an epoch's figures of each fold, and decide whether it was the last."""
+        """Take the next epoch's figures of each fold, and decide whether it was the last."""
+        self.epoch += 1
         if not all(math.isfinite(each["train_loss"]) for each in figures):
             figures = [{name: math.nan if name.startswith("val_") else value for name, value in each.items()}
                        for each in figures]
@@ -129,7 +130,8 @@ class Fit:
         vars(self.plateau).update(meta["plateau"])
 
     def _identity(self) -> dict[str, Any]:
-        return {"config": self.config.model_dump(mode="json"), "data": self.data_hashes}
+        pieces = {"program": {"micro_batch", "whole_epochs"}}  # what is trained is the same
+        return {"config": self.config.model_dump(mode="json", exclude=pieces), "data": self.data_hashes}
 
     @staticmethod
     def _by_fold(folds: list[dict[str, Any]]) -> dict[str, Any]:
@@ -140,30 +142,60 @@ class Pack:
     """Trials that are trained in step: one alone, or those of one shape whose program is packed.
 
     Each keeps its own rates, seed, order of samples, early stopping and epoch; one may go and another come between
-    two epochs. `steps()` of all are the same, since they see the same data in batches of one size.
+    two epochs. The steps of all are the same, since they see the same data in batches of one size.
     """
 
     def __init__(self, fits: Sequence[Fit]) -> None:
         self.fits = list(fits)
-        together = self.fits[0].config.program.packed
-        if len(fits) > 1 and not (together and len({shape_key(fit.config) for fit in fits}) == 1):
+        program = self.fits[0].config.program
+        together = program.packed
+        alike = len({shape_key(fit.config) for fit in fits}) == 1
+        if len(fits) > 1 and not (together and alike and program.micro_batch is None):
             raise Conflict(Problem("", f"{len(fits)} trials of different shapes or programs cannot be trained in step"))
+        self._micro, self._whole_epochs = program.micro_batch, program.whole_epochs
         self.engines: list[Engine] = [
             Together([fit.folds[number] for fit in self.fits]) if together else Alone(self.fits[0].folds[number])
             for number in range(len(self.fits[0].folds))]
+        self._epoch: Generator[None, None, list[list[dict[str, float]]]] | None = None
+        self._seconds = 0.0
 
     def advance(self) -> list[Report]:
         """Train and validate one more epoch of each; `done` of each says afterwards whether and why it was the last."""
+        while (reports := self.go_on(math.inf)) is None:
+            pass
+        return reports
+
+    def go_on(self, seconds: float) -> list[Report] | None:
+        """Train to the end of the epoch, or until a step ends after so many seconds: None then; call it again.
+
+        What is trained does not depend on where it is interrupted.
+        """
         begun = time.perf_counter()
-        for fit in self.fits:
-            fit.begin()
+        if self._epoch is None:
+            self._epoch, self._seconds = self._steps([fit.begin() for fit in self.fits]), 0.0
+        try:
+            while True:
+                next(self._epoch)
+                spent = time.perf_counter() - begun
+                if spent >= seconds:
+                    self._seconds += spent
+                    return None
+        except StopIteration as end:
+            self._epoch = None
+            share = (self._seconds + time.perf_counter() - begun) / len(self.fits)
+            return [fit.finish(each, share) for fit, each in zip(self.fits, end.value, strict=True)]
+
+    def _steps(self, epochs: list[int]) -> Generator[None, None, list[list[dict[str, float]]]]:
+        """One epoch of each, step by step; returns the figures of each one's folds."""
+        micro = None if epochs[0] <= self._whole_epochs else self._micro
+        factors = [fit.plateau.factor for fit in self.fits]
         figures: list[list[dict[str, float]]] = [[] for _ in self.fits]
         for engine in self.engines:
-            trained = train(engine, [fit.epoch for fit in self.fits], [fit.plateau.factor for fit in self.fits])
-            for each, of_training, of_validation in zip(figures, trained, validate(engine), strict=True):
+            trained = yield from train(engine, epochs, factors, micro)
+            validated = yield from validate(engine, micro)
+            for each, of_training, of_validation in zip(figures, trained, validated, strict=True):
                 each.append(of_training | of_validation)
-        seconds = (time.perf_counter() - begun) / len(self.fits)
-        return [fit.finish(each, seconds) for fit, each in zip(self.fits, figures, strict=True)]
+        return figures
 
 
 def _whole(device: str) -> torch.device:

@@ -51,6 +51,10 @@ class Fold:
         self.val_loader = Loader(arrays, data.parts["val"], evaluation_batch(data, "val"))
         self.mixed = config.training.precision == "mixed" and self.device.type == "cuda"
 
+    def evaluation_piece(self, micro: int) -> int:
+        """Return how many samples validation takes at once where training takes `micro` of a batch."""
+        return max(1, self.val_loader.batch_size * micro // self.config.training.batch_size)
+
     def order(self, epoch: int) -> Ints:
         """Return an epoch's order `(N,)` of the training samples."""
         return self.train_loader.shuffle(np.random.default_rng([self.config.seed, epoch, self.number]))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 
 from torch import cuda
@@ -13,6 +15,7 @@ from seqsweep.config.training import Choice, Kernel, ProgramConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.errors import InvalidSweep, Problem
 from seqsweep.models.kernels import available
+from seqsweep.models.memory import out_of_memory
 from seqsweep.tasks.batch import Batch
 from seqsweep.training.fit import Fit, Pack
 
@@ -31,8 +34,9 @@ def choose(config: FitConfig, data: tuple[Prepared, ...], device: str, pack: int
            kernel: Kernel | None = None) -> Choice:
     """Time a few optimiser steps of each program that could train this shape, in turns, and take the fastest.
 
-    One layer in one direction stands for all: kernels differ in cell, sizes and device. `pack` and `kernel`: see
-    `Probe`. Raises InvalidSweep where the kernel cannot run here.
+    One layer in one direction stands for all: kernels differ in cell, sizes and device. What runs out of memory is not
+    chosen unless it is all there is. `pack` and `kernel`: see `Probe`. Raises InvalidSweep where the kernel cannot run
+    here.
     """
     if kernel is not None and not available(kernel, device):
         raise InvalidSweep(Problem("resources.kernel", f"{kernel} cannot run on {device} here", "auto, or torch"))
@@ -45,8 +49,10 @@ def choose(config: FitConfig, data: tuple[Prepared, ...], device: str, pack: int
         if len(alone) == 1 and not packed:
             return Choice(*alone[0], {})
         found |= _measure(config, data, device, alone)
-    if pack or place == "cuda" or min(found.values()) < _SHORT:
+    if pack or place == "cuda" or min(found.values(), default=math.inf) < _SHORT:
         found |= _measure(config, data, device, packed)
+    if not found:
+        return Choice(*(alone or packed)[0], {})  # training will say that there is too little memory
     best = min(found, key=lambda each: found[each] / _worth(each[0]))
     return Choice(*best, {f"{program.kernel}{f' x{size}' if program.packed else ''}": seconds
                           for (program, size), seconds in found.items()})
@@ -65,13 +71,27 @@ def _programs(place: str, pack: int | None, kernel: Kernel | None
 
 def _measure(config: FitConfig, data: tuple[Prepared, ...], device: str, programs: list[tuple[ProgramConfig, int]]
              ) -> dict[tuple[ProgramConfig, int], float]:
-    runs = {(program, size): _Run(config, data, device, program, size) for program, size in programs}
+    runs: dict[tuple[ProgramConfig, int], _Run] = {}
+    for program, size in programs:
+        with _fitting():
+            runs[program, size] = _Run(config, data, device, program, size)
     best = dict.fromkeys(runs, math.inf)
     for _ in range(_ROUNDS):
         for each, run in runs.items():
             if best[each] is math.inf or best[each] < _HOPELESS * min(best.values()):
-                best[each] = min(best[each], run.seconds())
-    return best
+                with _fitting():
+                    best[each] = min(best[each], run.seconds())
+    return {each: seconds for each, seconds in best.items() if seconds < math.inf}
+
+
+@contextmanager
+def _fitting() -> Iterator[None]:
+    """Leave what is inside where it runs out of memory."""
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
 
 
 def _worth(program: ProgramConfig) -> float:

@@ -69,7 +69,8 @@ def verify(config: FitConfig, data: tuple[Prepared, ...], curve: Sequence[Report
            device: str = "cpu", tell: Callable[[str], None] = lambda _: None) -> Evidence:
     """Train the trial again, alone in its program, beside torch's own layers and five other seeds of them."""
     torch.set_num_threads(threads)
-    plain = config.model_copy(update={"program": ProgramConfig()})
+    pieces = config.program.model_dump(include={"micro_batch", "whole_epochs"})  # whole batches may not fit here either
+    plain = config.model_copy(update={"program": ProgramConfig(**pieces)})
     sign = -1 if config.metric.goal == "maximize" else 1
     metric = f"val_{config.metric.name}"
     tell(f"training it again, {len(curve)} epochs")
@@ -120,7 +121,7 @@ def _losses(config: FitConfig, data: tuple[Prepared, ...], device: str, nudge: b
     engine = Pack([Fit(config, data[:1], device)]).engines[0]
     fold, losses, draw = engine.folds[0], [], torch.Generator().manual_seed(0)
     for step, batch in enumerate(islice(engine.batches([fold.order(1)], [fold.keys(1)]), STEPS)):
-        losses.append(float(engine.backward(batch)[0]))
+        losses.append(float(engine.backward(batch, config.program.micro_batch)[0]))
         for gradient in (p.grad for p in fold.parameters if nudge and step == 0 and p.grad is not None):
             noise = torch.rand(gradient.shape, generator=draw).to(gradient) - 0.5
             gradient += 2 * _ULP * gradient.abs().max() * noise
