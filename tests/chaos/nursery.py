@@ -210,6 +210,9 @@ def _be_born(order: Order, log: Path) -> None:
 
 def main() -> None:
     """Import everything once; then a child a line."""
+    import faults  # noqa: F401
+    import stub_workers  # noqa: F401
+
     import seqsweep.cluster.worker
     import seqsweep.data.prepare
     import seqsweep.evaluation.leaderboard
