@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "platform")]
 
 from nursery import Nursery  # noqa: E402
-from series import AFTER_A_FAILURE, MOST_REPEATED, POINTS, Stubs, phases, random_kills, struck_points  # noqa: E402
+from series import AFTER_A_FAILURE, INTERVAL, POINTS, Stubs, phases, random_kills, struck_points  # noqa: E402
 from trainings import Trainings, finish, kill_controllers, kill_workers, remove_nodes  # noqa: E402
 
 COUNTS = {"stub": 1000, "points": 1, "disk": 1, "training": 30, "workers": 200, "nodes": 3}
@@ -115,7 +115,7 @@ def page(totals: Totals) -> str:
              "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
     for name, total in totals.items():
         twice = (f"{total['repeated_s']:.1f} s of a 1 s interval" if "repeated_s" in total else
-                 f"{total['repeated_epochs']} of an interval's {MOST_REPEATED} epochs")
+                 f"{total['repeated_epochs']} of an interval's {INTERVAL} epochs")
         resumed = sorted(total.get("resumed_s", []))
         took = f"median {resumed[len(resumed) // 2]:.1f} s, most {resumed[-1]:.1f} s" if resumed else ""
         lines.append(f"| {WHAT[name]} | {total['faults']} | {total['sweeps']} | 0 | 0 | {twice} | {took} |")

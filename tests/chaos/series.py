@@ -19,14 +19,14 @@ from small_sweeps import forecasting, write_series
 from stub_workers import testimony
 
 TRIALS = 40
-PACE, CHECKPOINT_EVERY, SLICE = 0.004, 0.06, 0.012
+PACE, CHECKPOINT_EVERY, SLICE = 0.004, 0.2, 0.012
 """Seconds of an epoch of a stub, between two checkpoints, and of a worker's answer."""
-MOST_REPEATED = round(CHECKPOINT_EVERY / PACE)
-"""Epochs in one checkpoint interval: each takes `PACE` seconds or, on a busy machine, longer."""
+INTERVAL = round(CHECKPOINT_EVERY / PACE)
+"""Epochs in one checkpoint interval; writes that wait for the store may add some."""
 
 POINTS = (
-    "ensure_schema", "create_sweep", "acquire", "update_sweep.running", "update_sweep.data_hash", "update_sweep.facts",
-    "start_trial", "save_progress", "close_trial", "mlflow.create_experiment", "mlflow.create_run",
+    "ensure_layout", "create_sweep", "acquire", "update_sweep.running", "put_stage.data", "update_sweep.data_hash",
+    "update_sweep.facts", "start_trial", "save_progress", "close_trial", "mlflow.create_experiment", "mlflow.create_run",
     "mlflow.set_experiment_tag", "mlflow.log_batch", "mlflow.log_inputs", "mlflow.set_terminated",
     "update_sweep.active_seconds", "put_stage.search", "touch_test", "put_stage.evaluate", "mlflow.log_text",
     "mlflow.update_run", "mlflow.create_registered_model", "mlflow.create_logged_model", "mlflow.log_outputs",
