@@ -26,8 +26,8 @@ INTERVAL = round(CHECKPOINT_EVERY / PACE)
 
 POINTS = (
     "ensure_layout", "create_sweep", "acquire", "update_sweep.running", "put_stage.data", "update_sweep.data_hash",
-    "update_sweep.facts", "start_trial", "save_progress", "close_trial", "mlflow.create_experiment", "mlflow.create_run",
-    "mlflow.set_experiment_tag", "mlflow.log_batch", "mlflow.log_inputs", "mlflow.set_terminated",
+    "update_sweep.facts", "start_trial", "save_progress", "close_trial", "mlflow.create_experiment",
+    "mlflow.create_run", "mlflow.set_experiment_tag", "mlflow.log_batch", "mlflow.log_inputs", "mlflow.set_terminated",
     "update_sweep.active_seconds", "put_stage.search", "touch_test", "put_stage.evaluate", "mlflow.log_text",
     "mlflow.update_run", "mlflow.create_registered_model", "mlflow.create_logged_model", "mlflow.log_outputs",
     "mlflow.log_model_artifacts", "mlflow.finalize_logged_model", "mlflow.create_model_version",
