@@ -29,6 +29,8 @@ CATEGORIES: dict[str, str] = {
 """What the controller's time went to, in the order of a run."""
 ASIDE = "projector"
 """Seconds the projector's thread worked beside the controller: no part of the sum."""
+IN_ORDER = "in_order"
+"""Seconds in which a worker of a deterministic sweep waited for a trial's turn: of workers, so no part of the sum."""
 _FACT = "ledger."
 """Prefix of the sweep's facts that keep the ledger; as tags of its MLflow run they are `seqsweep.ledger.*`."""
 

@@ -61,6 +61,8 @@ class Progress:
     """Trial number -> epochs trained."""
     note: str = ""
     """What the user should know: a lost worker, an end of budget."""
+    waiting: float | None = None
+    """Share of the workers' time that `deterministic` cost so far: idle until a trial's turn came; None without it."""
 
 
 class Search:
@@ -69,6 +71,9 @@ class Search:
     `lease` proves that this is the only controller; `pool` holds the workers; `observe` is called about twice a second;
     `stop`, once set, ends the run tidily: the running trials leave a checkpoint. `ledger` is told where the time goes.
     """
+
+    _slice = SLICE
+    """Seconds after which a worker that trains on tells how far it is."""
 
     def __init__(self, sweep: Sweep, store: Store, lease: Lease, pool: Pool,
                  observe: Callable[[Progress], None] = lambda _: None, stop: threading.Event | None = None,
@@ -161,6 +166,8 @@ class Search:
 
     def _dispatch(self) -> None:
         for worker in self._pool.idle():
+            if self._crew(worker):
+                continue  # it holds a trial whose turn has not come
             hand = self._waiting.pop(0) if self._waiting else self._begin()
             if hand is None:
                 return
@@ -195,7 +202,7 @@ class Search:
         choice = self._programs.find(leader.config)
         if choice is None:
             self._pool.submit(worker, Probe(leader.trial.number, leader.dispatch, leader.config, self._programs.pack,
-                                             self._programs.kernel))
+                                             self._programs.kernel, self._programs.timed))
             return
         self._settle(leader, choice)
         while len(self._crew(worker)) < leader.pack and (hand := self._follower(leader)):
@@ -232,13 +239,16 @@ class Search:
 
     def _order(self, hand: Hand) -> Advance:
         with self._ledger("prune"):
-            hand.to_epoch = self._pruner.next_step(hand.trial.number, hand.epoch, hand.config.training.epochs)
+            hand.to_epoch = self._next_step(hand)
         due = time.monotonic() - hand.checkpoint_at >= CHECKPOINT_EVERY
         first = not hand.epoch and hand.trial.number < self._pool.size  # the sweep's first epoch is shown at once
         return Advance(
             hand.trial.number, hand.dispatch, hand.config, hand.epoch, hand.epoch if hand.leaving else hand.to_epoch,
             checkpoint=hand.checkpoint if hand.fresh else None, want_checkpoint=due or hand.leaving,
-            slice_s=0.0 if first else SLICE)
+            slice_s=0.0 if first else self._slice)
+
+    def _next_step(self, hand: Hand) -> int:
+        return self._pruner.next_step(hand.trial.number, hand.epoch, hand.config.training.epochs)
 
     # -- gather and decide
 
@@ -280,9 +290,10 @@ class Search:
                 self._close(hand, Reason.TIME_UP)
 
     def _ends(self, hand: Hand, answer: Advanced) -> Reason | None:
-        if answer.done is not None:
-            return answer.done
         with self._ledger("prune"):
+            self._pruner.see(hand.trial, answer.reports)
+            if answer.done is not None:
+                return answer.done
             prune = hand.epoch >= hand.to_epoch and self._pruner.should_prune(hand.trial.number, hand.epoch)
         return Reason.PRUNED if prune else None
 
@@ -290,7 +301,6 @@ class Search:
         hand.num_weights, hand.worker_name = answer.num_weights, answer.worker
         hand.reports += answer.reports
         hand.best = answer.best or hand.best
-        self._pruner.see(hand.trial, answer.reports)
         if answer.last is not None:
             with self._ledger("record"):
                 self._store.save_progress(
