@@ -18,6 +18,7 @@ from seqsweep.cluster.messages import Advance, Advanced, Event, Lost, Probe
 from seqsweep.config.sweep import Sweep
 from seqsweep.records import Reason, Report
 from seqsweep.store.records import Store
+from seqsweep.sweep import search as controller
 from seqsweep.sweep import search_of
 
 PARAMETERS = {"cell": {"values": ["elman", "lstm"]}, "hidden_size": {"values": [4, 16, 64]},
@@ -156,10 +157,22 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.mark.parametrize("workers", [1, 2, 4])
 @pytest.mark.parametrize(("method", "pruner"), [("tpe", "asha"), ("random", "hyperband"), ("grid", "median"),
                                                 ("gp", "none")])
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("checkpoints", ["each answer", "none"])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6))
-def test_one_table_whatever_the_timing_and_the_kills(tmp_path_factory: pytest.TempPathFactory, expected: Any,
-                                                     method: str, pruner: str, workers: int, seed: int) -> None:
+def test_one_table_whatever_the_timing_and_the_kills(
+        tmp_path_factory: pytest.TempPathFactory, expected: Any, method: str, pruner: str, workers: int,
+        checkpoints: str, seed: int) -> None:
     sweep = sweep_of(method, pruner, workers, max_trials=12)
     url = f"sqlite:///{tmp_path_factory.mktemp('killed')}/store.db"
-    assert run_through(url, sweep, seed, losses=0.02) == expected(sweep)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(controller, "CHECKPOINT_EVERY", 0.0 if checkpoints == "each answer" else math.inf)
+        found = run_through(url, sweep, seed, losses=0.02)
+    assert found == expected(sweep)
+
+
+@pytest.mark.parametrize("physical", [1, 3, 6])
+def test_fewer_or_more_workers_than_lanes_compute_the_same_table(tmp_path: Path, expected: Any, physical: int) -> None:
+    sweep = sweep_of(workers=4)
+    found = run_through(f"sqlite:///{tmp_path}/store.db", sweep, 1, losses=0.02, physical=physical)
+    assert found == expected(sweep)
