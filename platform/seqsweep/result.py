@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from seqsweep.config.order import waiting
 from seqsweep.config.settings import Settings
 from seqsweep.config.sweep import Sweep, goal_sign
 from seqsweep.config.tasks import METRICS
 from seqsweep.errors import NotFound
-from seqsweep.ledger import read
+from seqsweep.ledger import IN_ORDER, read
 from seqsweep.records import Scalar, TrialRecord, TrialState
 from seqsweep.store.records import Store, SweepRecord
 
@@ -141,12 +142,18 @@ class SweepResult:
         counts = {str(state): n for state in TrialState if (n := sum(t.state is state for t in trials))}
         failures = [{"trial": t.number, "reason": str(t.outcome.reason), "message": t.outcome.message[:200]}
                     for t in trials if t.outcome is not None and t.state is TrialState.FAILED]
+        ledger = read(record.facts)
+        in_order, workers = ledger.pop(IN_ORDER, 0.0), record.facts.get("order", {}).get("workers")
+        whole = record.active_seconds * (workers or 0)
         return {"sweep": self.name, "state": str(record.state), "message": record.message, "trials": counts,
                 "max_trials": self.sweep.budget.max_trials, "headline": self.headline,
                 "active_seconds": round(record.active_seconds, 1), "created": _time(record.created),
                 "updated": _time(record.updated), "model": self.model,
                 "controller": f"process {holder.pid} on {holder.host} since {_time(holder.since)}" if holder else None,
-                "data_hash": record.data_hash, "failures": failures, "ledger": read(record.facts)}
+                "data_hash": record.data_hash,
+                "order": f"of {workers} logical worker{'s' * (workers > 1)}" + waiting(in_order / whole if whole else 0)
+                         if workers else None,
+                "failures": failures, "ledger": ledger}
 
     def summary(self) -> dict[str, Any]:
         """The outcome as plain values: what `seqsweep submit --json` prints."""

@@ -15,18 +15,18 @@ from seqsweep.config.training import Kernel
 _GATES = {"elman": 1, "gru": 3, "lstm": 4}
 _STEPS = 32
 """Steps of a sequence where the task does not say."""
-_COSTS = {
-    "compiled": {
-        "elman": {"step": 4.99e-07, "unit": 0.0, "weight": 5.49e-11, "layer": 6.16e-04},
-        "gru": {"step": 2.48e-06, "unit": 1.78e-09, "weight": 3.23e-11, "layer": 4.84e-04},
-        "lstm": {"step": 2.54e-06, "unit": 1.38e-09, "weight": 3.22e-11, "layer": 4.87e-04},
-    },
+_COSTS: dict[str, dict[str, dict[str, float]]] = {
+    "compiled": {cell: {"call": 3.7e-4, "layer": 2.9e-4, "parameter": 3.1e-9, "multiplication": 2.8e-11,
+                        "unit": 1.25e-9, "dropped": 7.1e-9} for cell in _GATES},
     "torch": {
-        "elman": {"step": 4.99e-07, "unit": 0.0, "weight": 5.49e-11, "layer": 6.16e-04},
-        "gru": {"step": 2.48e-06, "unit": 1.78e-09, "weight": 3.23e-11, "layer": 4.84e-04},
-        "lstm": {"step": 2.54e-06, "unit": 1.38e-09, "weight": 3.22e-11, "layer": 4.87e-04},
+        "elman": {"call": 4.4e-4, "parameter": 1.2e-8, "step": 2.9e-5, "multiplication": 5.9e-11, "unit": 6.4e-9,
+                  "dropped": 4.1e-9},
+        "gru": {"parameter": 9.6e-9, "step": 9.2e-5, "multiplication": 5.7e-11, "unit": 7.2e-9},
+        "lstm": {"call": 3.8e-4, "layer": 4.5e-4, "parameter": 4.3e-9, "multiplication": 2.2e-11, "unit": 3.3e-9,
+                 "dropped": 3.9e-9},
     },
 }
+"""Seconds by kernel, cell and term; seqsweep's own kernel takes as long for each cell's weight."""
 Costs = Mapping[str, Mapping[str, float]]
 
 
@@ -36,18 +36,23 @@ def cost_model(kernel: Literal["auto", Kernel]) -> Costs:
 
 
 def terms(config: FitConfig, features: int = 5) -> dict[str, float]:
-    """Return what an optimiser step of a trial consists of, each to be multiplied by its coefficient."""
+    """Return what an optimiser step of a trial consists of, each to be multiplied by its coefficient.
+
+    `features`: columns of the input, of which the parameters say nothing.
+    """
     model, batch = config.model, config.training.batch_size
     steps = getattr(config.task, "context", _STEPS)
     directions, units = 1 + model.bidirectional, _GATES[model.cell] * model.hidden_size
     inputs = [features] + [directions * model.hidden_size] * (model.num_layers - 1)
-    layers = directions * model.num_layers
-    return {"step": layers * steps, "unit": layers * steps * batch * units,
-            "weight": directions * steps * batch * units * sum(each + model.hidden_size for each in inputs),
-            "layer": layers}
+    layers, rows = directions * model.num_layers, batch * steps
+    weights = directions * units * sum(each + model.hidden_size for each in inputs)
+    return {"call": 1.0, "layer": layers, "parameter": weights, "step": layers * steps,
+            "multiplication": rows * weights, "unit": rows * layers * units,
+            "dropped": rows * (model.num_layers - 1) * directions * model.hidden_size * (model.dropout > 0)}
 
 
 def epoch_cost(config: FitConfig, costs: Costs) -> float:
     """Return the cost of one epoch, in seconds a training sample on the machine of the fit."""
     coefficients = costs[config.model.cell]
-    return sum(coefficients[name] * value for name, value in terms(config).items()) / config.training.batch_size
+    step = sum(coefficients.get(name, 0.0) * value for name, value in terms(config).items())
+    return step / config.training.batch_size

@@ -30,7 +30,7 @@ class Programs:
 
     def find(self, config: FitConfig) -> Choice | None:
         """Return the choice for a shape; None where it must be measured first."""
-        if bucket(config) not in self._known and (self.kernel == "torch" or self._known and not self.timed):
+        if bucket(config) not in self._known and (self.kernel == "torch" or (self._known and not self.timed)):
             self.keep(config, Choice(ProgramConfig(), 1, {}))  # it knows no packs: there is nothing to measure
         return self._known.get(bucket(config))
 
