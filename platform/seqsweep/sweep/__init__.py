@@ -2,7 +2,8 @@
 
 from seqsweep.config.sweep import Sweep
 from seqsweep.sweep.order import OrderedSearch
-from seqsweep.sweep.search import Progress, Search
+from seqsweep.sweep.progress import Progress
+from seqsweep.sweep.search import Search
 
 __all__ = ["Progress", "Search", "search_of"]
 

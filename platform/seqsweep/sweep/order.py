@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,8 @@ from seqsweep.records import BREAKDOWNS, Reason, Report, Trial, TrialRecord
 from seqsweep.sweep.cost import cost_model, epoch_cost
 from seqsweep.sweep.hand import Hand
 from seqsweep.sweep.lanes import Lane, Lanes
-from seqsweep.sweep.search import Progress, Search
+from seqsweep.sweep.progress import Progress
+from seqsweep.sweep.search import Search
 
 _CLOCK = "clock"
 """Among a trial's measured facts: when it ended on the logical clock."""
@@ -34,8 +36,7 @@ class OrderedSearch(Search):
 
     _slice = 0.05  # until a worker has told how far it is, its trial may have ended before another's
 
-    def _restore(self) -> None:
-        records = self._store.trials(self._sweep.name)
+    def _take_up(self, records: Sequence[TrialRecord]) -> None:
         self._stored = {record.number: record for record in records}
         self._numbers = deque(range(max(self._sweep.budget.max_trials, len(records))))
         rule = self._rule()
@@ -46,10 +47,6 @@ class OrderedSearch(Search):
         self._endings: dict[int, tuple[Reason, str]] = {}
         self._held: set[int] = set()
         """Trials that wait for their turn, each with its worker."""
-        for record in records:
-            self._counts[record.state] += 1
-            if record.outcome is not None:
-                self._count(record.trial, record.outcome)
 
     def _rule(self) -> dict[str, Any]:
         """The number of logical workers and the cost model: stored when the sweep begins, and kept by every resume."""

@@ -10,8 +10,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from seqsweep.cluster.messages import SLICE, Advance, Advanced, Failure, Lost, Probe, Probed
 from seqsweep.cluster.pool import Pool
@@ -36,6 +35,7 @@ from seqsweep.store.records import Store
 from seqsweep.sweep.clock import Clock
 from seqsweep.sweep.hand import Hand
 from seqsweep.sweep.programs import Programs
+from seqsweep.sweep.progress import Progress
 
 CHECKPOINT_EVERY = 30.0
 """Seconds of training that a crash can cost, at most."""
@@ -44,25 +44,6 @@ _GRACE = 20.0
 
 _STATES = {Reason.FINISHED: TrialState.COMPLETE, Reason.EARLY_STOPPED: TrialState.COMPLETE,
            Reason.PRUNED: TrialState.PRUNED, Reason.TIME_UP: TrialState.PRUNED}
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a search stands."""
-
-    trials: Mapping[TrialState, int]
-    max_trials: int
-    active_seconds: float
-    seconds_left: float | None
-    """Estimated from the trials so far; None before the first has ended."""
-    best: tuple[int, float] | None
-    """Number and value of the best trial that has ended."""
-    running: Mapping[int, int]
-    """Trial number -> epochs trained."""
-    note: str = ""
-    """What the user should know: a lost worker, an end of budget."""
-    waiting: float | None = None
-    """Share of the workers' time that `deterministic` cost so far: idle until a trial's turn came; None without it."""
 
 
 class Search:
@@ -97,18 +78,24 @@ class Search:
 
     def _restore(self) -> None:
         records = self._store.trials(self._sweep.name)
+        for record in records:
+            self._counts[record.state] += 1
+            if record.outcome is not None:
+                self._count(record.trial, record.outcome)
+        self._take_up(records)
+
+    def _take_up(self, records: Sequence[TrialRecord]) -> None:
+        """Know what an earlier controller knew."""
         self._brain.restore(records)
         stored = {record.number for record in records}
         # A follower may have been started before a trial asked ahead of it, which a kill takes back.
         self._numbers = deque(n for n in range(self._sweep.budget.max_trials) if n not in stored)
         for record in records:
             self._pruner.see(record.trial, record.reports)
-            self._counts[record.state] += 1
             if record.state is TrialState.RUNNING:
                 self._waiting.append(self._pick_up(record))
-            elif record.outcome is not None:
+            else:
                 self._pruner.close(record.number)
-                self._count(record.trial, record.outcome)
 
     def _pick_up(self, record: TrialRecord) -> Hand:
         """A trial that an earlier controller left running goes on from its last checkpoint."""
