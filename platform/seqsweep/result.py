@@ -142,18 +142,13 @@ class SweepResult:
         counts = {str(state): n for state in TrialState if (n := sum(t.state is state for t in trials))}
         failures = [{"trial": t.number, "reason": str(t.outcome.reason), "message": t.outcome.message[:200]}
                     for t in trials if t.outcome is not None and t.state is TrialState.FAILED]
-        ledger = read(record.facts)
-        in_order, workers = ledger.pop(IN_ORDER, 0.0), record.facts.get("order", {}).get("workers")
-        whole = record.active_seconds * (workers or 0)
         return {"sweep": self.name, "state": str(record.state), "message": record.message, "trials": counts,
-                "max_trials": self.sweep.budget.max_trials, "headline": self.headline,
+                "max_trials": self.sweep.budget.max_trials, "order": _order(record), "headline": self.headline,
                 "active_seconds": round(record.active_seconds, 1), "created": _time(record.created),
                 "updated": _time(record.updated), "model": self.model,
                 "controller": f"process {holder.pid} on {holder.host} since {_time(holder.since)}" if holder else None,
-                "data_hash": record.data_hash,
-                "order": f"of {workers} logical worker{'s' * (workers > 1)}" + waiting(in_order / whole if whole else 0)
-                         if workers else None,
-                "failures": failures, "ledger": ledger}
+                "data_hash": record.data_hash, "failures": failures,
+                "ledger": {name: seconds for name, seconds in read(record.facts).items() if name != IN_ORDER}}
 
     def summary(self) -> dict[str, Any]:
         """The outcome as plain values: what `seqsweep submit --json` prints."""
@@ -231,6 +226,15 @@ def _trial_row(record: TrialRecord) -> dict[str, Any]:
             "value": outcome.value if outcome else None, "best_epoch": outcome.best_epoch if outcome else None,
             "trained_epochs": len(record.reports),
             "seconds": sum(report.metrics.get("seconds", 0.0) for report in record.reports), **record.trial.params}
+
+
+def _order(record: SweepRecord) -> str | None:
+    """Of a deterministic sweep: whose order its trials have, and what that cost."""
+    if "order" not in record.facts:
+        return None
+    workers = record.facts["order"]["workers"]
+    waited, whole = read(record.facts).get(IN_ORDER, 0.0), workers * record.active_seconds
+    return f"of {workers} logical worker{'s' * (workers > 1)}{waiting(waited / whole if whole else 0.0)}"
 
 
 def _time(seconds: float) -> str:

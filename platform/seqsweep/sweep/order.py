@@ -53,7 +53,7 @@ class OrderedSearch(Search):
         rule: dict[str, Any] | None = self._store.sweep(self._sweep.name).facts.get("order")
         wanted = self._sweep.resources.workers
         workers = self._pool.size if wanted == "auto" else max(1, wanted)
-        if rule is None:
+        if rule is None or not self._stored:
             rule = {"workers": workers, "costs": cost_model(self._sweep.resources.kernel)}
             self._store.update_sweep(self._lease, facts={"order": rule})
         elif rule["workers"] != workers:
