@@ -38,7 +38,7 @@ def validate(files: Annotated[list[Path], typer.Argument(metavar="SWEEP.yaml..."
     if problems:
         raise InvalidSweep(*problems)
     if json:
-        print_json({"valid": True, "sweeps": names, "deterministic": promises})
+        print_json({"valid": True, "sweeps": names} | ({"deterministic": promises} if promises else {}))
         return
     out.print(f"[green]valid[/]: {', '.join(names)}")
     for name, promised in promises.items():
