@@ -57,7 +57,7 @@ def test_two_workers_of_ray_give_one_table_also_after_a_kill(tmp_path: Path) -> 
     for least in (2, 6):
         process = subprocess.Popen([SEQSWEEP, "submit", "load.yaml"], cwd=killed, env=environment(),
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until(lambda least=least: ended(killed) >= least, every=0.02)  # type: ignore[misc]
+        until(lambda least=least: ended(killed) >= least, every=0.02)
         process.kill()
         process.wait()
         assert ended(killed) < TRIALS

@@ -121,14 +121,14 @@ def search(store: Store, sweep: Sweep, pool: StubPool, stop: threading.Event | N
         return search_of(sweep)(sweep, store, lease, pool, observe, stop).run()
 
 
-def table(store: Store) -> list[tuple[object, ...]]:
+def table(store: Store) -> list[tuple[Any, ...]]:
     """Parameters, values, states, reasons, curves, and the logical clock."""
     return [(r.number, dict(r.trial.params), r.trial.seed, r.state, r.outcome, r.extra["clock"],
              [(each.epoch, repr(each.metrics["val_mae"])) for each in r.reports]) for r in store.trials("toy")]
 
 
 def run_through(url: str, sweep: Sweep, seed: int, *, kills: bool = True, physical: int | None = None,
-                **faults: Any) -> list[tuple[object, ...]]:
+                **faults: Any) -> list[tuple[Any, ...]]:
     """Run a sweep to its end with a controller killed at random moments, and a new one each time."""
     draw = random.Random(seed)
     workers = max(1, int(sweep.resources.workers))
@@ -152,9 +152,9 @@ def url(tmp_path: Path) -> str:
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The table of a quiet run, by sweep."""
-    known: dict[str, list[tuple[object, ...]]] = {}
+    known: dict[str, list[tuple[Any, ...]]] = {}
 
-    def of(sweep: Sweep) -> list[tuple[object, ...]]:
+    def of(sweep: Sweep) -> list[tuple[Any, ...]]:
         key = sweep.model_dump_json()
         if key not in known:
             known[key] = run_through(f"sqlite:///{tmp_path_factory.mktemp('quiet')}/store.db", sweep, 0, kills=False)
