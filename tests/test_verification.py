@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from sealing import seal_all
 from shell import answer, seqsweep
 from small_sweeps import forecasting, settings_in, write_series
+from sqlalchemy import text
 
 import seqsweep as package
 from seqsweep.config.settings import Settings
@@ -63,16 +64,15 @@ def test_a_trial_of_every_cell_stands(settings: Settings, resources: dict[str, A
 @needs_numba
 def test_a_changed_curve_does_not_stand(settings: Settings) -> None:
     submitted(settings, "changed", kernel="compiled", pack="off")
-    connection = sqlite3.connect(settings.store.removeprefix("sqlite:///"))
-    row, text = connection.execute(
-        "SELECT r.rowid, r.metrics FROM seqsweep_reports r JOIN seqsweep_trials t ON t.id = r.trial_id "
-        "JOIN seqsweep_sweeps s ON s.id = t.sweep_id WHERE s.name = 'changed' AND t.number = 1 AND r.epoch = 2"
-    ).fetchone()
-    metrics = json.loads(text)
-    metrics["val_mae"] *= 1 + 1e-12
-    connection.execute("UPDATE seqsweep_reports SET metrics = ? WHERE rowid = ?", (json.dumps(metrics), row))
-    connection.commit()
-    connection.close()
+    with Store.open(settings.store) as store, store._database.write() as connection:
+        key, stored = connection.execute(text(
+            "SELECT r.trial_id, r.metrics FROM seqsweep_reports r JOIN seqsweep_trials t ON t.id = r.trial_id JOIN "
+            "seqsweep_sweeps s ON s.id = t.sweep_id WHERE s.name = 'changed' AND t.number = 1 AND r.epoch = 2")).one()
+        metrics = json.loads(stored)
+        metrics["val_mae"] *= 1 + 1e-12
+        connection.execute(text("UPDATE seqsweep_reports SET metrics = :metrics WHERE trial_id = :key AND epoch = 2"),
+                           {"metrics": json.dumps(metrics), "key": key})
+        seal_all(connection)
     found = verify_trial("changed", 1, settings).evidence
     assert found.differs_at == 2
     assert "differs from epoch 2 on" in found.problems[0]

@@ -94,3 +94,9 @@ class Unavailable(SeqsweepError):
 
 class Outage(Unavailable):
     """An Unavailable that may pass: locked, full, restarting, no answer. Whoever has work to lose waits and retries."""
+
+
+class Unsound(SeqsweepError):
+    """What is stored of a sweep is not as it should be; `seqsweep doctor` tells what."""
+
+    exit_code = 10

@@ -60,6 +60,7 @@ def submit(sweep: Sweep, document: str, settings: Settings, observer: Observer, 
     parent = "" if fork is None else sweep.name
     sweep = sweep if fork is None else forked(sweep, fork)
     with Store.open(settings.store) as store:
+        store.check()
         enter(store, sweep, document, parent)
         with store.acquire(sweep.name) as lease, lease.kept():
             enter(store, sweep, document, parent)  # again, now that nobody else can add a trial

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import sqlite3
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from shell import SEQSWEEP, answer, environment, refusal, seqsweep
 from small_sweeps import forecasting, write_series
 
 VERBS = ("validate", "schema", "plan", "submit", "list", "status", "stop", "resume", "leaderboard", "project",
-         "predict", "promote", "rollback")
+         "predict", "promote", "rollback", "doctor")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def test_help_lists_the_verbs_and_the_exit_codes(folder: Path) -> None:
         assert f" {verb} " in said
     for code, meaning in {0: "done", 1: "error", 2: "wrong usage", 3: "invalid sweep", 4: "invalid data",
                           5: "not found", 6: "conflict", 7: "refused by the gate", 8: "search failed",
-                          9: "unavailable", 130: "interrupted"}.items():
+                          9: "unavailable", 10: "unsound records", 130: "interrupted"}.items():
         assert f"{code} {meaning}" in said
 
 
@@ -191,6 +193,24 @@ def test_leaderboard(folder: Path, done: dict[str, Any]) -> None:
     assert len(answer(folder, "leaderboard", "strong", "--top", "1")["rows"]) == len(kinds) - 1
 
 
+def test_doctor_finds_and_mends(folder: Path, done: dict[str, Any]) -> None:
+    assert "sound: strong" in seqsweep(folder, "doctor", "strong").stdout
+    assert answer(folder, "doctor", "strong") == {"sweep": "strong", "sound": True, "done": [], "failed": [],
+                                                  "findings": []}
+    (folder / "mlflow.db").rename(folder / "kept.db")
+    try:
+        assert "MLflow does not answer" in seqsweep(folder, "doctor", "strong", exit_code=9).stdout
+    finally:
+        (folder / "kept.db").rename(folder / "mlflow.db")
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as connection, connection:
+        connection.execute("UPDATE runs SET status = 'RUNNING' WHERE name = 'strong-1'")
+    said = seqsweep(folder, "doctor", "strong", exit_code=10).stdout
+    assert "lost          MLflow, trial 1: it is complete, and its run RUNNING" in said
+    assert "`seqsweep doctor strong --repair` mends what is safe" in said
+    assert "sound: strong" in seqsweep(folder, "doctor", "strong", "--repair").stdout
+    assert "did you mean strong?" in seqsweep(folder, "doctor", "strog", exit_code=5).stderr
+
+
 def test_project_writes_nothing_twice(folder: Path, done: dict[str, Any]) -> None:
     assert "strong: 3 runs are in MLflow" in seqsweep(folder, "project", "strong").stdout
     (folder / "mlflow.db").rename(folder / "kept.db")
@@ -261,6 +281,15 @@ def test_errors_have_their_exit_codes(folder: Path, done: dict[str, Any]) -> Non
     assert "file is not a database" in seqsweep(folder, "list", exit_code=9, SEQSWEEP_STORE="sqlite:///load.csv").stderr
     assert "MLflow does not answer" in seqsweep(folder, "promote", "load", exit_code=9,
                                                 MLFLOW_TRACKING_URI="http://127.0.0.1:1").stderr
+
+
+def test_a_damaged_store_is_told_of(folder: Path, done: dict[str, Any], tmp_path: Path) -> None:
+    content = bytearray((folder / "seqsweep.db").read_bytes())
+    content[8192:8192 + 512] = bytes(512)
+    (tmp_path / "seqsweep.db").write_bytes(content)
+    for verb in ("resume", "doctor"):
+        said = seqsweep(tmp_path, verb, "strong", exit_code={"resume": 9, "doctor": 10}[verb])
+        assert "sqlite3 FILE .recover" in said.stderr + said.stdout
 
 
 def test_a_search_in_which_nothing_can_be_learnt_fails(folder: Path) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from seqsweep.errors import Conflict, NotFound
 from seqsweep.records import Outcome, Reason, Report, Trial, TrialState
-from seqsweep.store import tables
+from seqsweep.store import seals, tables
 from seqsweep.store.records import Lease, Store, SweepState
 
 
@@ -296,7 +296,8 @@ def test_five_thousand_trials_are_listed_fast(store: Store) -> None:
             {"sweep_id": sweep_id, "number": number, "params": '{"learning_rate": 0.001, "cell": "gru"}',
              "seed": number, "grid_cell": "", "state": "complete", "reason": "finished", "value": 1.0, "best_epoch": 3,
              "message": "", "started": 1.0, "ended": 2.0, "attempts": 0, "worker": "", "extra": "{}",
-             "revision": number + 1} for number in range(5000)])
+             "revision": number + 1, "curve": "", "seal": ""} for number in range(5000)])
+        seals.renew(connection, tables.trials)
     start = time.perf_counter()
     assert len(store.trials("wind", curves=False)) == 5000
     seconds = time.perf_counter() - start

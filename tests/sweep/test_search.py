@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from toys import toy_series, toy_sweep
 
 from seqsweep.cluster.messages import Advance, Advanced, Event, Failure, Lost, Probe
@@ -133,6 +134,35 @@ def test_a_stop_leaves_a_checkpoint_and_resuming_gives_the_same_table(store: Sto
         running = [record for record in store.trials("toy") if record.state is TrialState.RUNNING]
         assert len(running) <= 1
     assert search(store, toy_sweep())
+    assert table(store) == expected
+
+
+@pytest.mark.parametrize(("damaged", "goes_on"), [("epoch = 3", 2), ("epoch > 0", 0)])
+def test_a_damaged_checkpoint_costs_one_more_interval_and_is_told(
+        store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str, goes_on: int) -> None:
+    monkeypatch.setattr("seqsweep.sweep.search.CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr("seqsweep.sweep.search.SLICE", 0.0)
+    sweep = toy_sweep(budget={"max_trials": 1}, parameters={
+        "learning_rate": {"min": 1e-3, "max": 1e-1, "log": True}, "hidden_size": {"value": 4}, "epochs": {"value": 5}})
+    with Store.open(f"sqlite:///{tmp_path / 'whole.db'}") as whole:
+        assert search(whole, sweep)
+        expected = table(whole)
+    stop, begun = threading.Event(), list[int]()
+
+    def stop_in_the_third(work: Advance) -> None:
+        if work.from_epoch == 2:
+            stop.set()
+
+    assert not search(store, sweep, fault=stop_in_the_third, stop=stop)
+    assert store.trials("toy")[0].checkpoint_epoch == 3
+    with store._database.write() as connection:
+        connection.execute(text(f"UPDATE seqsweep_checkpoints SET blob = 'x' WHERE kind = 'last' AND {damaged}"))
+    notes = set[str]()
+    assert search(store, sweep, fault=lambda work: begun.append(work.from_epoch),
+                  observe=lambda progress: notes.add(progress.note))
+    assert begun[0] == goes_on
+    assert any(f"trial 0: checkpoint of epoch 3 is damaged in the store, it goes on from epoch {goes_on}" in note
+               for note in notes)
     assert table(store) == expected
 
 

@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Finds, trains, registers and promotes the best recurrent model for a sequence problem.",
     epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 3 invalid sweep, 4 invalid data, 5 not found, 6 conflict, "
-           "7 refused by the gate, 8 search failed, 9 unavailable, 130 interrupted.")
+           "7 refused by the gate, 8 search failed, 9 unavailable, 10 unsound records, 130 interrupted.")
 
 
 
@@ -42,6 +42,7 @@ def main() -> None:
     leave_at_once()
     from seqsweep.cli import sweeps  # noqa: F401, I001 - they register their verbs, in this order
     from seqsweep.cli import models  # noqa: F401
+    from seqsweep.cli import doctor  # noqa: F401
 
     try:
         app(standalone_mode=True)

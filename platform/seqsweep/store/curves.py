@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 
-from sqlalchemy import Connection, Select, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, delete, insert, select
 
 from seqsweep.records import Report
 from seqsweep.store.database import now
+from seqsweep.store.seals import seal
 from seqsweep.store.tables import reports as table
 
 
@@ -21,6 +22,8 @@ class Curve:
 
     reports: list[Report] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
+    seal: str = seal(())
+    """Of its rows as they were read."""
 
 
 def append_reports(connection: Connection, trial_id: int, reports: Sequence[Report], ago: float = 0.0) -> None:
@@ -40,15 +43,26 @@ def append_reports(connection: Connection, trial_id: int, reports: Sequence[Repo
         for report, time in zip(reports, _times(reports, clock), strict=True)])
 
 
+def seal_curve(connection: Connection, trial_id: int) -> str:
+    """Seal of a trial's curve as it is stored."""
+    rows = connection.execute(_rows_of(table.c.trial_id == trial_id))
+    return seal((epoch, reported, metrics) for _, epoch, reported, metrics in rows)
+
+
 def read_curves(connection: Connection, trial_ids: Select[int]) -> dict[int, Curve]:
     """The curves of a query's trials, by trial id."""
-    curves: dict[int, Curve] = defaultdict(Curve)
-    rows = connection.execute(select(table).where(table.c.trial_id.in_(trial_ids))
-                              .order_by(table.c.trial_id, table.c.epoch))
-    for row in rows:
-        curves[row.trial_id].reports.append(Report(row.epoch, json.loads(row.metrics)))
-        curves[row.trial_id].times.append(row.reported)
+    curves: dict[int, Curve] = {}
+    rows = connection.execute(_rows_of(table.c.trial_id.in_(trial_ids)))
+    for trial_id, group in groupby(rows, key=itemgetter(0)):
+        stored = [(epoch, reported, metrics) for _, epoch, reported, metrics in group]
+        curves[trial_id] = Curve([Report(epoch, json.loads(metrics)) for epoch, _, metrics in stored],
+                                 [reported for _, reported, _ in stored], seal(stored))
     return curves
+
+
+def _rows_of(condition: ColumnElement[bool]) -> Select[int, int, float, str]:
+    return select(table.c.trial_id, table.c.epoch, table.c.reported, table.c.metrics).where(condition).order_by(
+        table.c.trial_id, table.c.epoch)
 
 
 def _times(reports: Sequence[Report], clock: float) -> list[float]:

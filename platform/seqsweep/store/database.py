@@ -35,9 +35,11 @@ a lock not given in time, a standby that is not yet the server."""
 KINDS = {"sqlite": "sqlite+pysqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 """Short names of the two databases, with the driver each stands for."""
 
+_DAMAGED = "The file is damaged: restore a copy, or save what can be read with `sqlite3 FILE .recover`."
+
 ADVICE = {
     "file is not a database": "It is some other file: name another in SEQSWEEP_STORE, or move it away.",
-    "malformed": "The file is damaged: restore a copy, or save what can be read with `sqlite3 FILE .recover`.",
+    "malformed": _DAMAGED, "no such table": _DAMAGED, "no such column": _DAMAGED, "could not decode": _DAMAGED,
     "unable to open database file": "Its folder must exist and be writable: create it, or name another file.",
     "readonly database": "File and folder must be writable: change their rights, or name others in SEQSWEEP_STORE.",
     "locked": f"Another process has held it for more than {LOCK_SECONDS} s: let it finish, or end it if it is stopped.",
@@ -80,6 +82,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._url = _parse(url)
+        hidden = {key: "***" if key == "password" else value for key, value in self._url.query.items()}
+        self._shown = self._url.set(query=hidden).render_as_string(hide_password=True)
         try:
             self._engine = _engine(self._url)
         except (ImportError, NoSuchModuleError):
@@ -89,11 +93,29 @@ class Database:
     @property
     def is_there(self) -> bool:
         """Whether the SQLite file exists; a server always counts as there."""
-        return self._url.get_backend_name() != "sqlite" or Path(self._url.database or "").exists()
+        return self.file is None or self.file.exists()
+
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file; None for a server."""
+        return Path(self._url.database or "") if self._url.get_backend_name() == "sqlite" else None
+
+    def at(self, file: Path) -> Database:
+        """The like of it at another SQLite file; its errors name this one."""
+        other = Database(self._url.set(database=str(file)).render_as_string(hide_password=False))
+        other._shown = self._shown
+        return other
+
+    def check(self) -> None:
+        """Look through a SQLite file's structure and indexes; Unavailable, with what to do, if it is damaged."""
+        if self.is_sqlite:
+            with self.read() as connection:
+                found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+            if found != "ok":
+                raise Unavailable(Problem(str(self), f"the store is damaged: {found}", ADVICE["malformed"]))
 
     def __repr__(self) -> str:
-        hidden = {key: "***" if key == "password" else value for key, value in self._url.query.items()}
-        return self._url.set(query=hidden).render_as_string(hide_password=True)
+        return self._shown
 
     __str__ = __repr__
 
@@ -110,11 +132,14 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Read in one transaction, from one moment's view of the data; Unavailable if the database fails."""
-        with self._told(), self._engine.connect() as connection:
-            if not self.is_sqlite:
-                connection = connection.execution_options(isolation_level="REPEATABLE READ")
-            with connection.begin():
-                yield connection
+        try:
+            with self._told(), self._engine.connect() as connection:
+                if not self.is_sqlite:
+                    connection = connection.execution_options(isolation_level="REPEATABLE READ")
+                with connection.begin():
+                    yield connection
+        except (TypeError, ValueError) as error:  # a value that nobody can have written
+            raise Unavailable(Problem(str(self), f"the store is damaged: {error}", ADVICE["malformed"])) from None
 
     @contextmanager
     def write(self, patience: float | None = None) -> Iterator[Connection]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,15 +19,17 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from seqsweep.errors import Conflict, NotFound, Problem
-from seqsweep.records import Outcome, Reason, Report, Scalar, Trial, TrialRecord, TrialState
+from seqsweep.records import Outcome, Report, Scalar, Trial, TrialRecord, TrialState
 from seqsweep.secrets import shown
-from seqsweep.store import checkpoints
+from seqsweep.store import checkpoints, seals
 from seqsweep.store import lease as leasing
-from seqsweep.store.curves import Curve, append_reports, read_curves
+from seqsweep.store.curves import Curve, append_reports, read_curves, seal_curve
 from seqsweep.store.database import Database, now
+from seqsweep.store.layout import ensure_layout
 from seqsweep.store.lease import Holder, Lease
+from seqsweep.store.rows import check_outcome, outcome_of, sweep_record, trial_of, trial_record
 from seqsweep.store.sweeps import StageRecord, SweepRecord, SweepState
-from seqsweep.store.tables import ensure_schema, leases, stages, sweeps, test_uses, trials
+from seqsweep.store.tables import leases, stages, sweeps, test_uses, trials
 
 __all__ = ["Holder", "Lease", "StageRecord", "Store", "SweepRecord", "SweepState"]
 
@@ -39,7 +40,8 @@ _NOTICED = 2.0
 class Store:
     """Sweeps, trials, curves, checkpoints and leases; safe to share between threads, a context that closes it.
 
-    Every method raises Unavailable if the database fails, and NotFound for a sweep that does not exist.
+    Every method raises Unavailable if the database fails or a row is not what was written, and NotFound for a sweep
+    that does not exist.
     Times are Unix seconds on the database's clock.
     """
 
@@ -51,7 +53,7 @@ class Store:
         """Open `sqlite:///FILE` or `postgresql://...`, creating its tables where there are none."""
         database = Database(url)
         try:
-            ensure_schema(database)
+            ensure_layout(database)
         except BaseException:
             database.close()
             raise
@@ -73,6 +75,10 @@ class Store:
         For whoever tries again.
         """
         return Store(self._database, patience=_NOTICED)
+
+    def check(self) -> None:
+        """Look through the structure of a SQLite file; Unavailable, with what to do, if it is damaged."""
+        self._database.check()
 
     def close(self) -> None:
         """Close every connection."""
@@ -98,7 +104,8 @@ class Store:
                 connection.execute(insert(sweeps).values(
                     uid=uuid.uuid4().hex, name=name, document=document, spec=spec, spec_hash=spec_hash,
                     state=SweepState.QUEUED, message="", created=now(), updated=now(), active_seconds=0.0,
-                    facts=json.dumps(dict(facts)), revision=0))
+                    facts=json.dumps(dict(facts)), revision=0, seal=""))
+                seals.renew(connection, sweeps, sweeps.c.name == name)
                 record = _sweep(connection, name)
                 connection.execute(insert(leases).values(
                     sweep_id=record.id, token=0, host="", place="", pid=0, born=0.0, since=0.0, expires=0.0))
@@ -114,7 +121,7 @@ class Store:
     def sweeps(self) -> list[SweepRecord]:
         """All sweeps, oldest first."""
         with self._database.read() as connection:
-            return [_sweep_record(row) for row in connection.execute(select(sweeps).order_by(sweeps.c.id))]
+            return [sweep_record(row) for row in connection.execute(select(sweeps).order_by(sweeps.c.id))]
 
     def acquire(self, name: str, ttl: float | None = None) -> Lease:
         """Become the sweep's one controller; Conflict naming the host and process that is.
@@ -144,6 +151,7 @@ class Store:
             held = leasing.holder(connection, sweep.id) is not None
             state = SweepState.STOPPING if held else SweepState.STOPPED
             connection.execute(update(sweeps).where(sweeps.c.id == sweep.id).values(state=state, updated=now()))
+            seals.renew(connection, sweeps, sweeps.c.id == sweep.id)
             return state
 
     def stop_requested(self, name: str) -> bool:
@@ -166,6 +174,7 @@ class Store:
                 changes["facts"] = json.dumps({**_sweep(connection, lease.sweep.name).facts, **facts})
             connection.execute(update(sweeps).where(sweeps.c.id == lease.sweep.id).values(
                 updated=now() - _ago(at), **changes))
+            seals.renew(connection, sweeps, sweeps.c.id == lease.sweep.id)
 
     def start_trial(self, lease: Lease, trial: Trial, worker: str = "", *, at: float | None = None) -> None:
         """Enter a trial as running; starting it again does nothing, Conflict if its number is another trial's."""
@@ -175,11 +184,12 @@ class Store:
                     sweep_id=lease.sweep.id, number=trial.number, params=json.dumps(dict(trial.params)),
                     seed=trial.seed, grid_cell=trial.grid_cell, state=TrialState.RUNNING, message="",
                     started=now() - _ago(at), attempts=0, worker=_plain(worker), extra="{}",
-                    revision=_next_revision(connection, lease)))
+                    revision=_next_revision(connection, lease), curve=seals.seal(()), seal=""))
+                seals.renew(connection, trials, trials.c.sweep_id == lease.sweep.id, trials.c.number == trial.number)
         except IntegrityError:
             with self._held(lease) as connection:
                 row = _trial_row(connection, lease, trial.number)
-            if row.state != TrialState.RUNNING or _trial(row) != trial:
+            if row.state != TrialState.RUNNING or trial_of(row) != trial:
                 raise Conflict(f"trial {trial.number} of sweep {lease.sweep.name} was already started") from None
 
     def save_progress(self, lease: Lease, number: int, reports: Sequence[Report], *, last: bytes | None,
@@ -201,7 +211,8 @@ class Store:
                 if blob is not None:
                     checkpoints.put(connection, row.id, kind, epoch, blob)
             connection.execute(update(trials).where(trials.c.id == row.id).values(
-                revision=_next_revision(connection, lease), **changes))
+                revision=_next_revision(connection, lease), curve=seal_curve(connection, row.id), **changes))
+            seals.renew(connection, trials, trials.c.id == row.id)
 
     def close_trial(self, lease: Lease, number: int, outcome: Outcome, reports: Sequence[Report], *,
                     best: bytes | None, keep: int, sign: int, extra: Mapping[str, Scalar],
@@ -211,14 +222,14 @@ class Store:
         Of the sweep's complete and pruned trials only the `keep` best keep their weights (sign +1: the least value is
         best, -1: the greatest). Closing again with an equal outcome does nothing, with another is a Conflict.
         """
-        _check_outcome(number, outcome)
+        check_outcome(number, outcome)
         outcome = replace(outcome, message=_plain(outcome.message))
         given = {"attempts": attempts, "worker": None if worker is None else _plain(worker)}
         changes = {column: value for column, value in given.items() if value is not None}
         with self._held(lease) as connection:
             row = _trial_row(connection, lease, number)
             if row.state != TrialState.RUNNING:
-                if _outcome(row) == outcome:
+                if outcome_of(row) == outcome:
                     return
                 raise Conflict(f"trial {number} of sweep {lease.sweep.name} is closed already ({row.state}, "
                                f"{row.reason}); nothing was written")
@@ -229,7 +240,8 @@ class Store:
             connection.execute(update(trials).where(trials.c.id == row.id).values(
                 state=outcome.state, reason=outcome.reason, value=outcome.value, best_epoch=outcome.best_epoch,
                 message=outcome.message, ended=now() - _ago(at), extra=json.dumps(dict(extra)),
-                revision=_next_revision(connection, lease), **changes))
+                revision=_next_revision(connection, lease), curve=seal_curve(connection, row.id), **changes))
+            seals.renew(connection, trials, trials.c.id == row.id)
             checkpoints.keep_best(connection, lease.sweep.id, keep, sign)
 
     def put_stage(self, lease: Lease, stage: str, key: str, value: Mapping[str, Any]) -> None:
@@ -237,7 +249,9 @@ class Store:
         with self._held(lease) as connection:
             connection.execute(delete(stages).where(stages.c.sweep_id == lease.sweep.id, stages.c.stage == stage))
             connection.execute(insert(stages).values(
-                sweep_id=lease.sweep.id, stage=stage, key=key, value=json.dumps(dict(value)), created=now()))
+                sweep_id=lease.sweep.id, stage=stage, key=key, value=json.dumps(dict(value)), created=now(),
+                seal=""))
+            seals.renew(connection, stages, stages.c.sweep_id == lease.sweep.id, stages.c.stage == stage)
 
     # -- reads
 
@@ -253,8 +267,8 @@ class Store:
                 wanted = wanted.order_by(trials.c.revision).limit(limit)
             rows = connection.execute(select(trials, checkpoints.last_epoch()).where(trials.c.id.in_(wanted))
                                       .order_by(trials.c.number)).all()
-            found = read_curves(connection, wanted) if curves else {}
-        return [_trial_record(row, found.get(row.id, Curve())) for row in rows]
+            found = read_curves(connection, wanted) if curves else None
+        return [trial_record(row, None if found is None else found.get(row.id, Curve())) for row in rows]
 
     def best_trials(self, name: str, sign: int, limit: int) -> list[TrialRecord]:
         """The `limit` best complete or pruned trials with a value, without curves; sign +1: the least is best."""
@@ -264,7 +278,7 @@ class Store:
                 .where(trials.c.sweep_id == _sweep(connection, name).id, trials.c.value.is_not(None),
                        trials.c.state.in_((TrialState.COMPLETE, TrialState.PRUNED)))
                 .order_by(sign * trials.c.value, trials.c.number).limit(limit)).all()
-        return [_trial_record(row, Curve()) for row in rows]
+        return [trial_record(row) for row in rows]
 
     def revision(self, name: str) -> int:
         """The sweep's counter, raised by each write of a trial."""
@@ -273,7 +287,8 @@ class Store:
             return int(connection.execute(select(sweeps.c.revision).where(sweeps.c.name == name)).scalar_one())
 
     def last_checkpoint(self, name: str, number: int) -> tuple[int, bytes] | None:
-        """Epoch and bytes to go on from with a running trial; None if there are none."""
+        """Epoch and bytes to go on from with a running trial, of the last checkpoint that is whole; None without one.
+        """
         with self._database.read() as connection:
             return checkpoints.read(connection, _sweep(connection, name).id, number, checkpoints.LAST)
 
@@ -291,7 +306,9 @@ class Store:
         """Results of the pipeline stages, by stage, in the order they were stored."""
         with self._database.read() as connection:
             rows = connection.execute(select(stages).where(stages.c.sweep_id == _sweep(connection, name).id)
-                                      .order_by(stages.c.created))
+                                      .order_by(stages.c.created)).all()
+            for row in rows:
+                seals.require_whole(stages, row, f"sweep {name}, stage {row.stage}")
             return {row.stage: StageRecord(row.key, json.loads(row.value), row.created) for row in rows}
 
     # -- uses of test parts
@@ -333,14 +350,7 @@ def _sweep(connection: Connection, name: str) -> SweepRecord:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]}?" if near else "`seqsweep list` shows those there are"
         raise NotFound(f"no sweep named {name} in the store; {hint}")
-    return _sweep_record(row)
-
-
-def _sweep_record(row: Row[Any]) -> SweepRecord:
-    return SweepRecord(
-        id=row.id, uid=row.uid, name=row.name, document=row.document, spec=row.spec, spec_hash=row.spec_hash,
-        data_hash=row.data_hash, state=SweepState(row.state), message=row.message, created=row.created,
-        updated=row.updated, active_seconds=row.active_seconds, facts=json.loads(row.facts))
+    return sweep_record(row)
 
 
 def _next_revision(connection: Connection, lease: Lease) -> int:
@@ -353,34 +363,8 @@ def _trial_row(connection: Connection, lease: Lease, number: int) -> Row[Any]:
         select(trials).where(trials.c.sweep_id == lease.sweep.id, trials.c.number == number)).one_or_none()
     if row is None:
         raise NotFound(f"no trial {number} in sweep {lease.sweep.name}")
+    seals.require_whole(trials, row, f"trial {number}")
     return row
-
-
-def _trial(row: Row[Any]) -> Trial:
-    return Trial(row.number, json.loads(row.params), row.seed, row.grid_cell)
-
-
-def _trial_record(row: Row[Any], curve: Curve) -> TrialRecord:
-    return TrialRecord(
-        trial=_trial(row), state=TrialState(row.state),
-        started=row.started, ended=row.ended, outcome=_outcome(row), reports=tuple(curve.reports),
-        times=tuple(curve.times), attempts=row.attempts, checkpoint_epoch=row.checkpoint_epoch or 0,
-        worker=row.worker, extra=json.loads(row.extra), revision=row.revision)
-
-
-def _outcome(row: Row[Any]) -> Outcome | None:
-    if row.state == TrialState.RUNNING:
-        return None
-    return Outcome(TrialState(row.state), Reason(row.reason), row.value, row.best_epoch, row.message)
-
-
-def _check_outcome(number: int, outcome: Outcome) -> None:
-    if outcome.state is TrialState.RUNNING:
-        raise ValueError(f"trial {number}: an outcome cannot be running")
-    if (outcome.value is None) != (outcome.best_epoch is None):
-        raise ValueError(f"trial {number}: a value has its best epoch, and only a value has one")
-    if outcome.value is not None and not math.isfinite(outcome.value):
-        raise ValueError(f"trial {number}: its value is {outcome.value}; a trial without a finite one has None")
 
 
 def _test_uses(connection: Connection, data_hash: str) -> int:

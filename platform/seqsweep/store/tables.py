@@ -6,7 +6,6 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
-    Connection,
     Double,
     ForeignKey,
     Index,
@@ -17,19 +16,13 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    insert,
-    inspect,
-    select,
-    text,
 )
 
-from seqsweep.errors import Problem, Unavailable
 from seqsweep.records import TrialState
-from seqsweep.store.database import Database
 from seqsweep.store.sweeps import SweepState
 
-VERSION = 1
-"""Version of this layout; a store of a newer one is refused."""
+VERSION = 2
+"""Version of this layout; a store of an older one is brought up to it, one of a newer is refused."""
 
 metadata = MetaData()
 
@@ -60,6 +53,7 @@ sweeps = Table(
     Column("active_seconds", Double, CheckConstraint("active_seconds >= 0"), nullable=False),
     Column("facts", Text, nullable=False),
     Column("revision", BigInteger, nullable=False),
+    Column("seal", String(32), nullable=False),
 )
 
 leases = Table(
@@ -93,6 +87,8 @@ trials = Table(
     Column("worker", Text, nullable=False),
     Column("extra", Text, nullable=False),
     Column("revision", BigInteger, nullable=False),
+    Column("curve", String(32), nullable=False),
+    Column("seal", String(32), nullable=False),
     UniqueConstraint("sweep_id", "number"),
     CheckConstraint("(state = 'running') = (ended IS NULL)", name="seqsweep_ended_iff_closed"),
     CheckConstraint("(state = 'running') = (reason IS NULL)", name="seqsweep_reason_iff_closed"),
@@ -113,7 +109,8 @@ checkpoints = Table(
     "seqsweep_checkpoints", metadata,
     Column("trial_id", ForeignKey(trials.c.id), primary_key=True),
     Column("kind", String(4), CheckConstraint("kind IN ('last', 'best')"), primary_key=True),
-    Column("epoch", Integer, CheckConstraint("epoch >= 0"), nullable=False),
+    Column("epoch", Integer, CheckConstraint("epoch >= 0"), primary_key=True, autoincrement=False),
+    # Of trial, kind and epoch before the blob: a row that moved to another trial is damaged too.
     Column("sha256", String(64), nullable=False),
     Column("blob", LargeBinary, nullable=False),
 )
@@ -125,6 +122,7 @@ stages = Table(
     Column("key", Text, nullable=False),
     Column("value", Text, nullable=False),
     Column("created", Double, nullable=False),
+    Column("seal", String(32), nullable=False),
 )
 
 test_uses = Table(
@@ -136,28 +134,3 @@ test_uses = Table(
     Column("created", Double, nullable=False),
 )
 
-
-def ensure_schema(database: Database) -> None:
-    """Create the tables where there are none; Unavailable if they are of a newer seqsweep."""
-    with database.read() as connection:
-        version = _version(connection)
-    if version is None:
-        with database.write() as connection:
-            if not database.is_sqlite:  # two first comers would create the same table
-                connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('seqsweep_schema'))"))
-            version = _version(connection) or _create(connection)
-    if version != VERSION:
-        raise Unavailable(Problem(str(database), f"the store has layout {version}, this seqsweep knows {VERSION}",
-                                  "Use the seqsweep that wrote it, or a newer one."))
-
-
-def _version(connection: Connection) -> int | None:
-    if not inspect(connection).has_table(schema.name):
-        return None
-    return connection.execute(select(schema.c.version)).scalar()
-
-
-def _create(connection: Connection) -> int:
-    metadata.create_all(connection)
-    connection.execute(insert(schema).values(id=1, version=VERSION))
-    return VERSION

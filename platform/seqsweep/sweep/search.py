@@ -113,6 +113,9 @@ class Search:
         hand.restore(record)
         if found := self._store.last_checkpoint(self._sweep.name, record.number):
             hand.checkpoint_epoch, hand.checkpoint = found
+        if hand.checkpoint_epoch < record.checkpoint_epoch:
+            self._note += (f"trial {record.number}: checkpoint of epoch {record.checkpoint_epoch} is damaged in the "
+                           f"store, it goes on from epoch {hand.checkpoint_epoch}; ")
         hand.rewind()
         return hand
 
