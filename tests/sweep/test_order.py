@@ -173,7 +173,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sweep], list
 def test_one_table_whatever_the_timing_and_the_kills(
         tmp_path_factory: pytest.TempPathFactory, expected: Any, method: str, pruner: str, workers: int,
         checkpoints: str, seed: int) -> None:
-    sweep = sweep_of(method, pruner, workers, max_trials=8 if method == "gp" else 12)
+    sweep = sweep_of(method, pruner, workers, max_trials=6 if method == "gp" else 12)
     url = f"sqlite:///{tmp_path_factory.mktemp('killed')}/store.db"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(controller, "CHECKPOINT_EVERY", 0.0 if checkpoints == "each answer" else math.inf)
