@@ -35,13 +35,13 @@ STEPS, ROUNDS = 2, 4
 Contestant = tuple[Kernel, int]
 
 
-def series() -> Prepared:
+def series(context: int = CONTEXT) -> Prepared:
     """A series of waves and noise, cut into the windows of one trial."""
-    rows = WINDOWS + CONTEXT + HORIZON - 1
+    rows = WINDOWS + context + HORIZON - 1
     t, draw = np.arange(rows), np.random.default_rng(0)
     y_T = np.sin(t * 2 * np.pi / 24) + draw.normal(0, 0.1, rows)
     values_TF = np.stack([y_T, *(f(t * 2 * np.pi / p) for f in (np.sin, np.cos) for p in (24, 168))], axis=1)
-    start_N, size = np.arange(WINDOWS), CONTEXT + HORIZON
+    start_N, size = np.arange(WINDOWS), context + HORIZON
     part = Samples(start_N, np.full_like(start_N, size), np.zeros_like(start_N), np.zeros(0, np.int64),
                    start_N.astype(np.uint64))
     info = DataInfo(features=("y", "a", "b", "c", "d"), targets=(0,), known=(1, 2, 3, 4), columns=("y",),

@@ -30,6 +30,8 @@ CATEGORIES: dict[str, str] = {
 PROJECTOR, WRITER = "projector", "writer"
 ASIDE = {PROJECTOR: "writing to MLflow", WRITER: "writing to the store"}
 """What threads worked on beside the controller: no part of the sum."""
+IN_ORDER = "in_order"
+"""Seconds in which a worker of a deterministic sweep waited for a trial's turn: of workers, so no part of the sum."""
 _FACT = "ledger."
 """Prefix of the sweep's facts that keep the ledger; as tags of its MLflow run they are `seqsweep.ledger.*`."""
 

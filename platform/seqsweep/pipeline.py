@@ -16,6 +16,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from seqsweep.cluster.pool import import_ray, open_pool, ray_session
+from seqsweep.config.order import promise, waiting
 from seqsweep.config.settings import Settings
 from seqsweep.config.sweep import Sweep, fit_config, goal_sign
 from seqsweep.errors import Outage, Refused, SearchFailed, SeqsweepError, Unavailable
@@ -203,21 +204,26 @@ class _Run:
             count = len(self.store.trials(self.sweep.name, curves=False))
             self.observer.stage("search", f"nothing to train: all {count} trials are there")
             return True
-        from seqsweep.sweep import Search  # was imported while Ray started
+        from seqsweep.sweep import search_of  # was imported while Ray started
 
         pool = open_pool(data, self.sweep.resources, most=self.sweep.budget.max_trials)
         self.observer.stage("search", f"{self.sweep.budget.max_trials} trials of {self.sweep.method} on "
                                       f"{pool.size} worker{'s' * (pool.size != 1)}, "
                                       f"pruned by {self.sweep.early_terminate.type}")
+        if self.sweep.deterministic:
+            self.observer.stage("order", promise(self.sweep))
         try:
-            search = Search(self.sweep, self.store, self.lease, pool, self._watch, self.stop, self.ledger)
+            search = search_of(self.sweep)(self.sweep, self.store, self.lease, pool, self._watch, self.stop,
+                                           self.ledger)
             if not search.run():
                 return False
         finally:
             pool.close()
-        counts = {str(state): number for state, number in search.progress().trials.items() if number}
+        progress = search.progress()
+        counts = {str(state): number for state, number in progress.trials.items() if number}
         self.store.put_stage(self.lease, "search", self._search_key(), {"trials": counts})
-        self.observer.stage("search", "done: " + ", ".join(f"{number} {state}" for state, number in counts.items()))
+        self.observer.stage("search", "done: " + ", ".join(f"{number} {state}" for state, number in counts.items())
+                            + waiting(progress.waiting))
         return True
 
     def _watch(self, progress: Progress) -> None:

@@ -175,7 +175,8 @@ def _time(sweep: Sweep, trials: list[Trial], pool: Pool, factor: float, data: tu
                         "program": choice.program})
                     pool.submit(worker, Advance(trial.number, 0, config, 0, 2, slice_s=math.inf))
                 else:
-                    pool.submit(worker, messages.Probe(trial.number, 0, config, 1, kernel))
+                    pool.submit(worker, messages.Probe(trial.number, 0, config, 1, kernel,
+                                                       timed=not sweep.deterministic))
         for event in pool.wait(0.2):
             problem = event.answer if isinstance(event.answer, Lost) else event.answer.failure
             if isinstance(event.answer, Lost) or problem:

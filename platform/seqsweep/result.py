@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from seqsweep.config.order import waiting
 from seqsweep.config.settings import Settings
 from seqsweep.config.sweep import Sweep, goal_sign
 from seqsweep.config.tasks import METRICS
 from seqsweep.errors import NotFound
-from seqsweep.ledger import read
+from seqsweep.ledger import IN_ORDER, read
 from seqsweep.records import Scalar, TrialRecord, TrialState
 from seqsweep.store.records import Store, SweepRecord
 from seqsweep.submission import FORKED_FROM, TOLD
@@ -146,13 +147,13 @@ class SweepResult:
         parent = record.facts.get(FORKED_FROM)
         counts = {str(state): n for state in TrialState if (n := sum(t.state is state for t in trials))}
         return {"sweep": self.name, "state": str(record.state), "message": record.message, "trials": counts,
-                "max_trials": self.sweep.budget.max_trials, "headline": self.headline,
+                "max_trials": self.sweep.budget.max_trials, "order": _order(record), "headline": self.headline,
                 "active_seconds": round(record.active_seconds, 1), "created": _time(record.created),
                 "updated": _time(record.updated), "model": self.model,
                 "controller": f"process {holder.pid} on {holder.host} since {_time(holder.since)}" if holder else None,
                 "forked_from": f"{parent}, {record.facts.get(TOLD, 0)} of whose trials it was told" if parent else None,
                 "data_hash": record.data_hash, "retried": _retried(trials), "failures": _failures(trials),
-                "ledger": read(record.facts)}
+                "ledger": {name: seconds for name, seconds in read(record.facts).items() if name != IN_ORDER}}
 
     def summary(self) -> dict[str, Any]:
         """The outcome as plain values: what `seqsweep submit --json` prints."""
@@ -242,6 +243,15 @@ def _trial_row(record: TrialRecord) -> dict[str, Any]:
             "value": outcome.value if outcome else None, "best_epoch": outcome.best_epoch if outcome else None,
             "trained_epochs": len(record.reports),
             "seconds": sum(report.metrics.get("seconds", 0.0) for report in record.reports), **record.trial.params}
+
+
+def _order(record: SweepRecord) -> str | None:
+    """Of a deterministic sweep: whose order its trials have, and what that cost."""
+    if "order" not in record.facts:
+        return None
+    workers = record.facts["order"]["workers"]
+    waited, whole = read(record.facts).get(IN_ORDER, 0.0), workers * record.active_seconds
+    return f"of {workers} logical worker{'s' * (workers > 1)}{waiting(waited / whole if whole else 0.0)}"
 
 
 def _time(seconds: float) -> str:

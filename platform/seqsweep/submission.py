@@ -42,8 +42,9 @@ def enter(store: Store, sweep: Sweep, document: str, parent: str = "") -> SweepR
     if parent and record.facts.get(FORKED_FROM) != parent:
         raise Conflict(Problem(sweep.name, f"is in the store already, and is no fork of {parent}",
                                "give the fork a name that is free"))
-    if record.spec_hash != identity(spec) and store.trials(sweep.name, curves=False, limit=1):
-        changes = [line for line in differences(json.loads(record.spec), spec)
+    was = specification(Sweep.model_validate_json(record.spec))  # keys that are younger than it have their defaults
+    if identity(was) != identity(spec) and store.trials(sweep.name, curves=False, limit=1):
+        changes = [line for line in differences(was, spec)
                    if re.split(r"[.:]", line, maxsplit=1)[0] not in MAY_CHANGE]
         raise changed(sweep.name, "differs from the sweep stored under this name", changes)
     return record

@@ -112,7 +112,7 @@ def control(order: Order) -> int:
     witness = Witness(Path(order.witness))
     witness.note("began")
     _arm(order, witness)
-    vars(search).update(CHECKPOINT_EVERY=order.checkpoint_every, SLICE=order.slice)
+    search.CHECKPOINT_EVERY, search.Search._slice = order.checkpoint_every, order.slice
     vars(pipeline).update(open_pool=lambda data, resources, *, most: StubPool(data, order.pace, witness))
     _note_ends(witness)
     try:

@@ -63,7 +63,7 @@ def _listen(witness: Any) -> None:
     from seqsweep.store.records import Store
     from seqsweep.sweep import search
 
-    vars(search).update(CHECKPOINT_EVERY=CHECKPOINT_EVERY, SLICE=SLICE)
+    search.CHECKPOINT_EVERY, search.Search._slice = CHECKPOINT_EVERY, SLICE
     learn, close = search.Search._learn, Store.close_trial
 
     @functools.wraps(learn)

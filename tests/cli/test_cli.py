@@ -81,6 +81,14 @@ def test_validate(folder: Path) -> None:
     assert answer(folder, "validate", "electricity") == {"valid": True, "sweeps": ["electricity"]}
 
 
+def test_validate_says_what_deterministic_leaves_out(tmp_path: Path) -> None:
+    write_sweep(tmp_path, "load", deterministic=True, budget={"max_trials": 4, "max_time": "5m"})
+    said = " ".join(seqsweep(tmp_path, "validate", "load.yaml", COLUMNS="200").stdout.split())
+    assert "load is deterministic: one table of trials for 1 worker" in said
+    assert "not covered: budget.max_time, which ends trials by the clock on the wall" in said
+    assert "budget.max_time" in answer(tmp_path, "validate", "load.yaml")["deterministic"]["load"]
+
+
 def test_validate_tells_every_problem_of_every_file(folder: Path) -> None:
     said = seqsweep(folder, "validate", "broken.yaml", "none.yaml", "weak.yaml", exit_code=3).stderr
     assert re.search(r"broken\.yaml:\d+:1: unknown key \"metrik\"\n +did you mean metric\?", said)

@@ -207,6 +207,8 @@ HAND = {
     "a pack without a kernel for it": Broken(small("resources: {kernel: torch, pack: 4}\n"), "4}",
                                              "cannot train several trials in step", "pack: off"),
     "a kernel nobody has": Broken(small("resources: {kernel: tritn}\n"), "tritn", "cannot be", "did you mean triton?"),
+    "a pack whose members depend on the timing": Broken(
+        small("deterministic: true\nresources: {pack: 4}\n"), "4}", "deterministic trains each trial alone", "pack: off"),
     "a pack of none": Broken(small("resources: {pack: 0}\n"), "0}", "cannot be 0", "auto"),
     "misspelt auto": Broken(small("resources: {workers: atuo}\n"), "atuo", "cannot be", "did you mean auto?"),
     "promote unregistered": Broken(small("register: null\npromote: {}\n"), "promote", "without register"),

@@ -12,7 +12,7 @@ from toys import toy_sweep
 from seqsweep.cluster.messages import Advance, Advanced, Event, Probe
 from seqsweep.records import Reason, Report
 from seqsweep.store.records import Store
-from seqsweep.sweep import Search
+from seqsweep.sweep import Search, hand
 from seqsweep.sweep import search as controller
 
 
@@ -69,7 +69,8 @@ def test_a_crash_costs_at_most_thirty_seconds_or_two_epochs(
     sweep = toy_sweep(budget={"max_trials": 2},
                       parameters={"learning_rate": {"min": 1e-3, "max": 1e-1}, "epochs": {"value": 400}})
     pool = TimedPool(epoch_seconds)
-    monkeypatch.setattr(controller, "time", pool)
+    for module in (controller, hand):
+        monkeypatch.setattr(module, "time", pool)
     with Store.open(f"sqlite:///{tmp_path / 'store.db'}") as store:
         store.create_sweep(sweep.name, "", sweep.model_dump_json(by_alias=True), "hash", {})
         with store.acquire(sweep.name) as lease:

@@ -141,7 +141,7 @@ def test_a_stop_leaves_a_checkpoint_and_resuming_gives_the_same_table(store: Sto
 def test_a_damaged_checkpoint_costs_one_more_interval_and_is_told(
         store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str, goes_on: int) -> None:
     monkeypatch.setattr("seqsweep.sweep.search.CHECKPOINT_EVERY", 0.0)
-    monkeypatch.setattr("seqsweep.sweep.search.SLICE", 0.0)
+    monkeypatch.setattr(Search, "_slice", 0.0)
     sweep = toy_sweep(budget={"max_trials": 1}, parameters={
         "learning_rate": {"min": 1e-3, "max": 1e-1, "log": True}, "hidden_size": {"value": 4}, "epochs": {"value": 5}})
     with Store.open(f"sqlite:///{tmp_path / 'whole.db'}") as whole:

@@ -56,3 +56,13 @@ def test_what_the_user_asked_for(pack: int | None, kernel: Kernel, expected: tup
 def test_a_kernel_that_cannot_run_here_is_refused() -> None:
     with pytest.raises(InvalidSweep, match="triton cannot run on cpu here"):
         probe.choose(wave_config(), (wave(),), "cpu", 1, "triton")
+
+
+@pytest.mark.parametrize(("kernel", "there", "expected"), [
+    (None, True, "compiled"), (None, False, "torch"), ("stacked", True, "stacked")])
+def test_without_a_clock_the_program_follows_from_a_rule(monkeypatch: pytest.MonkeyPatch, kernel: Kernel | None,
+                                                         there: bool, expected: str) -> None:
+    monkeypatch.setattr(probe, "available", lambda name, device: name != "compiled" or there)
+    monkeypatch.setattr(probe, "_measure", None)
+    choice = probe.choose(wave_config(cell="gru"), (wave(),), "cpu", 1, kernel, timed=False)
+    assert (choice.program.kernel, choice.pack, choice.seconds) == (expected, 1, {})

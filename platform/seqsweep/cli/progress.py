@@ -70,6 +70,8 @@ def summary(progress: Progress, metric: str) -> str:
              f"{count[TrialState.PRUNED]} pruned"]
     if count[TrialState.FAILED]:
         parts.append(f"{count[TrialState.FAILED]} failed")
+    if progress.waiting is not None:
+        parts.append(f"{progress.waiting:.0%} waiting in order")
     if progress.best is not None:
         parts.append(f"best {metric} {progress.best[1]:.4g} (trial {progress.best[0]})")
     if progress.seconds_left is not None:

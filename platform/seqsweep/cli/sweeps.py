@@ -25,20 +25,25 @@ def validate(files: Annotated[list[Path], typer.Argument(metavar="SWEEP.yaml..."
     """Check sweep files; every problem of every file is listed with its line and column."""
     from seqsweep.cli.output import out, print_json
     from seqsweep.config.loader import load_sweep
+    from seqsweep.config.order import promise
     from seqsweep.errors import InvalidSweep, Problem
 
-    problems, names = list[Problem](), list[str]()
+    problems, names, promises = list[Problem](), list[str](), dict[str, str]()
     for file in files:
         try:
-            names.append(load_sweep(file).name)
+            sweep = load_sweep(file)
+            names.append(sweep.name)
+            promises |= {sweep.name: promise(sweep)} if sweep.deterministic else {}
         except InvalidSweep as error:
             problems += error.problems
     if problems:
         raise InvalidSweep(*problems)
     if json:
-        print_json({"valid": True, "sweeps": names})
-    else:
-        out.print(f"[green]valid[/]: {', '.join(names)}")
+        print_json({"valid": True, "sweeps": names} | ({"deterministic": promises} if promises else {}))
+        return
+    out.print(f"[green]valid[/]: {', '.join(names)}")
+    for name, promised in promises.items():
+        out.print(f"{name} is deterministic: {promised}")
 
 
 @app.command()
@@ -59,6 +64,7 @@ def plan(file: SweepFile, json: Json = False) -> None:
     from seqsweep.cli.output import err, out, print_json
     from seqsweep.cli.progress import clock
     from seqsweep.config.loader import load_sweep
+    from seqsweep.config.order import promise
     from seqsweep.config.settings import load_settings
     from seqsweep.plan import plan as make_plan
 
@@ -76,6 +82,8 @@ def plan(file: SweepFile, json: Json = False) -> None:
     out.print(f"  trials   {found.trials} of {points}, pruned by {sweep.early_terminate.type}")
     out.print(f"  weights  {found.weights[0]:,} to {found.weights[2]:,}, median {found.weights[1]:,}")
     out.print(f"  memory   {found.memory_bytes / 2**20:,.0f} MiB a worker for the largest trial and the data")
+    if promised := promise(sweep):
+        out.print(f"  order    {promised}; waiting for it is not in the estimate")
     out.print(f"  epoch    {least:.2f} to {most:.2f} s, median {middle:.2f} s, of {found.train_samples:,} samples")
 
 

@@ -43,6 +43,8 @@ class Probe:
     """Trials in step at the most: 1 leaves packs out, None measures what pays."""
     kernel: Kernel | None = None
     """The one to use; None measures which is fastest."""
+    timed: bool = True
+    """False: nothing is measured, and the one that is fastest as a rule is taken; two machines alike choose alike."""
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class Worker:
     def probe(self, work: Probe) -> Probed:
         """Time a few steps of the programs that could train this trial's shape, and choose one."""
         try:
-            choice = choose(work.config, self._data, self._device, work.pack, work.kernel)
+            choice = choose(work.config, self._data, self._device, work.pack, work.kernel, timed=work.timed)
             return Probed(work.trial, work.attempt, choice)
         except Exception as error:
             return Probed(work.trial, work.attempt, None, _failure(error))

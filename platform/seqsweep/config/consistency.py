@@ -35,7 +35,7 @@ def check_sections(draft: Draft) -> None:
         _check_pruner(draft)
     if draft.sound("register", "promote"):
         _check_registry(draft)
-    if draft.sound("resources"):
+    if draft.sound("resources", "deterministic"):
         _check_resources(draft)
 
 
@@ -61,6 +61,9 @@ def _check_resources(draft: Draft) -> None:
     if resources.kernel == "torch" and resources.pack not in ("auto", "off", 1):
         draft.refuse(("resources", "pack"), "torch's own layers cannot train several trials in step",
                      "pack: off, or kernel: compiled or stacked (CPU), triton (GPU)")
+    elif draft.sweep.deterministic and resources.pack not in ("auto", "off", 1):
+        draft.refuse(("resources", "pack"), "deterministic trains each trial alone: a pack is filled as workers become "
+                     "free", "pack: off, or deterministic: false")
 
 
 def _check_task(draft: Draft) -> None:

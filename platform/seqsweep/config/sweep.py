@@ -188,6 +188,9 @@ class Sweep(Config):
     """How parameters are chosen: TPE (Bergstra et al., 2011), Gaussian process, random, or every grid cell once."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Start of everything random."""
+    deterministic: bool = False
+    """One table of trials for each number of workers, whatever their speed and whoever is killed: reports are dealt
+    with in the order of a clock that follows from the parameters alone, so that workers wait now and then."""
     search_space: tuple[Name, ...] = ()
     """Files of search_spaces/, merged in order; `parameters` wins."""
     parameters: dict[str, ParameterConfig] = Field(default_factory=dict)

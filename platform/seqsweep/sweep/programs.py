@@ -20,8 +20,10 @@ class Programs:
     def __init__(self, sweep: Sweep, store: Store, writer: Writer) -> None:
         self._store, self._writer = store, writer
         pack = sweep.resources.pack
-        self.pack = {"auto": None, "off": 1}.get(pack) if isinstance(pack, str) else pack
+        self.pack = 1 if sweep.deterministic else {"auto": None, "off": 1}.get(pack) if isinstance(pack, str) else pack
         """Trials in step at the most; None: what a probe finds to pay."""
+        self.timed = not sweep.deterministic
+        """Whether a probe measures; else one program is chosen by rule, for all trials."""
         self.kernel = None if sweep.resources.kernel == "auto" else sweep.resources.kernel
         """The one that the user wants; None: the fastest."""
         self._most = max(1, sweep.budget.max_trials // 2)
@@ -30,12 +32,14 @@ class Programs:
 
     def find(self, config: FitConfig) -> Choice | None:
         """Return the choice for a shape; None where it must be measured first."""
-        if bucket(config) not in self._known and self.kernel == "torch":
+        if bucket(config) not in self._known and (self.kernel == "torch" or (self._known and not self.timed)):
             self.keep(config, Choice(ProgramConfig(), 1, {}))  # it knows no packs: there is nothing to measure
         return self._known.get(bucket(config))
 
     def keep(self, config: FitConfig, choice: Choice) -> None:
-        """Store what a probe found; the first of two answers stands."""
+        """Store what a probe found; the first of two answers stands, and without measurements for every shape."""
+        if self._known and not self.timed:
+            choice = next(iter(self._known.values()))
         if self._known.setdefault(bucket(config), choice) is choice:
             self._save()
 

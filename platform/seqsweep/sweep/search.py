@@ -10,8 +10,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from seqsweep.cluster.messages import SLICE, Advance, Advanced, Failure, Lost, Probe, Probed
 from seqsweep.cluster.pool import Pool
@@ -38,6 +37,7 @@ from seqsweep.sweep.clock import Clock
 from seqsweep.sweep.divergences import Divergences, divergence
 from seqsweep.sweep.hand import Hand
 from seqsweep.sweep.programs import Programs
+from seqsweep.sweep.progress import Progress
 from seqsweep.sweep.retries import Verdict, after_failure, after_loss
 from seqsweep.sweep.writer import Writer
 
@@ -50,29 +50,15 @@ _STATES = {Reason.FINISHED: TrialState.COMPLETE, Reason.EARLY_STOPPED: TrialStat
            Reason.PRUNED: TrialState.PRUNED, Reason.TIME_UP: TrialState.PRUNED}
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where a search stands."""
-
-    trials: Mapping[TrialState, int]
-    max_trials: int
-    active_seconds: float
-    seconds_left: float | None
-    """Estimated from the trials so far; None before the first has ended."""
-    best: tuple[int, float] | None
-    """Number and value of the best trial that has ended."""
-    running: Mapping[int, int]
-    """Trial number -> epochs trained."""
-    note: str = ""
-    """What the user should know: a lost worker, an end of budget."""
-
-
 class Search:
     """One run of the controller over one sweep: from what the store holds to `max_trials`, a stop, or an error.
 
     `lease` proves that this is the only controller; `pool` holds the workers; `observe` is called about twice a second;
     `stop`, once set, ends the run tidily: the running trials leave a checkpoint. `ledger` is told where the time goes.
     """
+
+    _slice = SLICE
+    """Seconds after which a worker that trains on tells how far it is."""
 
     def __init__(self, sweep: Sweep, store: Store, lease: Lease, pool: Pool,
                  observe: Callable[[Progress], None] = lambda _: None, stop: threading.Event | None = None,
@@ -101,19 +87,25 @@ class Search:
         if fork := self._store.stage(self._sweep.name, "fork"):
             self._brain.inherit(Heritage.read(fork.value))
         records = self._store.trials(self._sweep.name)
+        for record in records:
+            self._counts[record.state] += 1
+            if record.outcome is not None:
+                self._count(record.trial, record.outcome)
+        self._divergences.restore(records)
+        self._take_up(records)
+
+    def _take_up(self, records: Sequence[TrialRecord]) -> None:
+        """Know what an earlier controller knew."""
         self._brain.restore(records)
         stored = {record.number for record in records}
         # A follower may have been started before a trial asked ahead of it, which a kill takes back.
         self._numbers = deque(n for n in range(self._sweep.budget.max_trials) if n not in stored)
         for record in records:
             self._pruner.see(record.trial, record.reports)
-            self._counts[record.state] += 1
             if record.state is TrialState.RUNNING:
                 self._waiting.append(self._pick_up(record))
-            elif record.outcome is not None:
+            else:
                 self._pruner.close(record.number)
-                self._count(record.trial, record.outcome)
-        self._divergences.restore(records)
 
     def _pick_up(self, record: TrialRecord) -> Hand:
         """A trial that an earlier controller left running goes on from its last checkpoint."""
@@ -177,6 +169,8 @@ class Search:
 
     def _dispatch(self) -> None:
         for worker in self._pool.idle():
+            if self._crew(worker):
+                continue  # it holds a trial whose turn has not come
             hand = self._waiting.pop(0) if self._waiting else self._begin()
             if hand is None:
                 return
@@ -211,7 +205,7 @@ class Search:
         if choice is None:
             leader.mates = 0
             self._pool.submit(worker, Probe(leader.trial.number, leader.dispatch, leader.config, self._programs.pack,
-                                             self._programs.kernel))
+                                             self._programs.kernel, self._programs.timed))
             return
         leader.settle(choice, self._programs.pack)
         while len(self._crew(worker)) < leader.room and (hand := self._follower(leader)):
@@ -246,18 +240,17 @@ class Search:
 
     def _order(self, hand: Hand) -> Advance:
         with self._ledger("prune"):
-            hand.to_epoch = self._pruner.next_step(hand.trial.number, hand.epoch, hand.config.training.epochs)
-        due = hand.alone or self._at_stake(hand) >= CHECKPOINT_EVERY
+            hand.to_epoch = self._next_step(hand)
+        at_stake = hand.at_stake(self._slice, len(self._crew(hand.worker)))
+        due = hand.alone or at_stake >= CHECKPOINT_EVERY
         first = not hand.epoch and hand.trial.number < self._pool.size  # the sweep's first epoch is shown at once
         return Advance(
             hand.trial.number, hand.dispatch, hand.config, hand.epoch, hand.epoch if hand.leaving else hand.to_epoch,
             checkpoint=hand.checkpoint if hand.fresh else None, want_checkpoint=due or hand.leaving,
-            slice_s=0.0 if first else SLICE)
+            slice_s=0.0 if first else self._slice)
 
-    def _at_stake(self, hand: Hand) -> float:
-        """Seconds of training that a kill just before the answer after the next would cost."""
-        epoch = hand.reports[-1].metrics.get("seconds", 0.0) * len(self._crew(hand.worker)) if hand.reports else 0.0
-        return time.monotonic() - hand.checkpoint_at + 2 * (SLICE + epoch)
+    def _next_step(self, hand: Hand) -> int:
+        return self._pruner.next_step(hand.trial.number, hand.epoch, hand.config.training.epochs)
 
     # -- gather and decide
 
@@ -299,9 +292,10 @@ class Search:
                 self._close(hand, Reason.TIME_UP)
 
     def _ends(self, hand: Hand, answer: Advanced) -> Reason | None:
-        if answer.done is not None:
-            return answer.done
         with self._ledger("prune"):
+            self._pruner.see(hand.trial, answer.reports)
+            if answer.done is not None:
+                return answer.done
             prune = hand.epoch >= hand.to_epoch and self._pruner.should_prune(hand.trial.number, hand.epoch)
         return Reason.PRUNED if prune else None
 
@@ -309,7 +303,6 @@ class Search:
         hand.num_weights, hand.worker_name = answer.num_weights, answer.worker
         hand.reports += answer.reports
         hand.best = answer.best or hand.best
-        self._pruner.see(hand.trial, answer.reports)
         if answer.last is not None:
             self._writer.put(
                 self._store.save_progress, hand.trial.number, hand.reports[hand.checkpoint_epoch:], last=answer.last,

@@ -31,16 +31,18 @@ _SHORT = 2e-3
 
 
 def choose(config: FitConfig, data: tuple[Prepared, ...], device: str, pack: int | None,
-           kernel: Kernel | None = None) -> Choice:
+           kernel: Kernel | None = None, *, timed: bool = True) -> Choice:
     """Time a few optimiser steps of each program that could train this shape, in turns, and take the fastest.
 
     One layer in one direction stands for all: kernels differ in cell, sizes and device. What runs out of memory is not
-    chosen unless it is all there is. `pack` and `kernel`: see `Probe`. Raises InvalidSweep where the kernel cannot run
-    here.
+    chosen unless it is all there is. `pack`, `kernel` and `timed`: see `Probe`. Raises InvalidSweep where the kernel
+    cannot run here.
     """
     if kernel is not None and not available(kernel, device):
         raise InvalidSweep(Problem("resources.kernel", f"{kernel} cannot run on {device} here", "auto, or torch"))
     place = "cuda" if device.startswith("cuda") else "cpu"
+    if not timed and kernel is None:
+        return Choice(ProgramConfig(kernel="compiled" if available("compiled", device) else "torch"), 1, {})
     config = config.model_copy(update={"early_stopping": None, "model": config.model.model_copy(
         update={"num_layers": 1, "bidirectional": False, "dropout": 0.0})})
     alone, packed = _programs(place, pack, kernel)
