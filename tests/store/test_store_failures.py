@@ -152,3 +152,12 @@ def test_a_dropped_connection_is_made_anew(postgres_server: PostgresServer, post
         name = postgres_url.rsplit("/", 1)[1]
         postgres_server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
         assert store.sweep("wind").name == "wind"
+
+
+def test_a_new_store_that_does_not_fit_on_the_disk_is_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    with monkeypatch.context() as patched:
+        patched.setattr(database.Database, "close", lambda self: None)  # what it committed stays in the log alone
+        assert "disk is full" in refused(url)
+    assert not (tmp_path / "s.db").exists()
+    Store.open(url).close()

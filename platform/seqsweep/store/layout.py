@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, insert, inspect, select, text, update
 
-from seqsweep.errors import Problem, Unavailable
+from seqsweep.errors import Outage, Problem, Unavailable
 from seqsweep.store import checkpoints as blobs
 from seqsweep.store import seals
 from seqsweep.store.curves import seal_curve
@@ -53,6 +53,9 @@ def _ensure_file(database: Database, path: Path) -> None:
         with made.write() as connection:
             _create(made, connection)
         made.close()
+        if Path(f"{new}-wal").exists():  # SQLite says nothing where what it committed did not fit into the file
+            raise Outage(Problem(str(database), "the store cannot be made: database or disk is full",
+                                 ADVICE["disk is full"]))
         with contextlib.suppress(FileExistsError):  # another process was faster
             _put(new, path)
     finally:

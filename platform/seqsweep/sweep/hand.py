@@ -85,6 +85,14 @@ class Hand:
         self.hangs, self.whole_epochs = (int(record.extra.get(name, 0)) for name in ("hangs", "whole_epochs"))
         self.micro_batch = int(record.extra["micro_batch"]) if "micro_batch" in record.extra else None
 
+    def at_stake(self, slice_s: float, crew: int) -> float:
+        """Seconds of training that a kill just before the answer after the next would cost.
+
+        `slice_s`: seconds after which a worker answers, at the end of an epoch; `crew`: trials it trains in step.
+        """
+        epoch = self.reports[-1].metrics.get("seconds", 0.0) * crew if self.reports else 0.0
+        return time.monotonic() - self.checkpoint_at + 2 * (slice_s + epoch)
+
     def rewind(self) -> None:
         """Forget what came after the checkpoint."""
         del self.reports[self.checkpoint_epoch:]

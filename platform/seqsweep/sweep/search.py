@@ -42,7 +42,7 @@ from seqsweep.sweep.retries import Verdict, after_failure, after_loss
 from seqsweep.sweep.writer import Writer
 
 CHECKPOINT_EVERY = 30.0
-"""Seconds of training that a crash can cost, at most."""
+"""Seconds of training that a crash can cost, at most: or two epochs, where these take longer."""
 _GRACE = 20.0
 """Seconds a tidy stop waits for the epochs in hand."""
 
@@ -241,7 +241,8 @@ class Search:
     def _order(self, hand: Hand) -> Advance:
         with self._ledger("prune"):
             hand.to_epoch = self._next_step(hand)
-        due = hand.alone or time.monotonic() - hand.checkpoint_at >= CHECKPOINT_EVERY
+        at_stake = hand.at_stake(self._slice, len(self._crew(hand.worker)))
+        due = hand.alone or at_stake >= CHECKPOINT_EVERY
         first = not hand.epoch and hand.trial.number < self._pool.size  # the sweep's first epoch is shown at once
         return Advance(
             hand.trial.number, hand.dispatch, hand.config, hand.epoch, hand.epoch if hand.leaving else hand.to_epoch,

@@ -36,6 +36,8 @@ def masked(text: str) -> str:
 def connect(uri: str) -> MlflowClient:
     """A client of the tracking and registry store at `uri`. Raises Unavailable where nothing answers there."""
     _require_listener(uri)
+    # It prints the trace of a failed transaction, whose error is raised as well.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     with answering(uri), _one_at_a_time(uri):
         _create_whole(uri)
         if database := _sqlite_file(uri):
