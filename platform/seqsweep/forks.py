@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from seqsweep.config.sweep import Sweep
@@ -50,7 +49,7 @@ def _told(store: Store, parent: SweepRecord, sweep: Sweep, record: SweepRecord) 
     """Values are told only where they mean the same: of one task, one metric and the same prepared data."""
     from seqsweep.search.heritage import Heritage  # imports Optuna, which Ray's start need not wait for
 
-    old, new = json.loads(parent.spec), specification(sweep)
+    old, new = specification(Sweep.model_validate_json(parent.spec)), specification(sweep)
     changes = [line for key in ("task", "metric") for line in differences(old[key], new[key], key)]
     if changes:
         return None, f"values of {parent.name} cannot be compared ({'; '.join(changes)})"

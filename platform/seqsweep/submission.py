@@ -33,12 +33,12 @@ def enter(store: Store, sweep: Sweep, document: str, parent: str = "") -> SweepR
     another sweep with trials; NotFound where there is no such parent.
     """
     spec = specification(sweep)
-    known = {record.name: record for record in store.sweeps()}
-    if sweep.name not in known:
+    try:
+        record = store.sweep(sweep.name)
+    except NotFound:
         facts = _ancestry(store, parent) if parent else {}
         return store.create_sweep(sweep.name, document, json.dumps(spec, sort_keys=True), identity(spec),
                                   current_facts() | facts)
-    record = known[sweep.name]
     if parent and record.facts.get(FORKED_FROM) != parent:
         raise Conflict(Problem(sweep.name, f"is in the store already, and is no fork of {parent}",
                                "give the fork a name that is free"))

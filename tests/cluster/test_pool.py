@@ -41,10 +41,10 @@ def data() -> tuple[Prepared, ...]:
 
 @pytest.fixture(scope="module")
 def ray_pool(data: tuple[Prepared, ...]) -> Iterator[RayPool]:
-    """One Ray, with room for one more, and a pair of workers for the whole file; no process may be left behind."""
+    """One Ray, with room for two more, and a pair of workers for the whole file; no process may be left behind."""
     me = psutil.Process()
     before = set(me.children(recursive=True))
-    with ray_session("local", ResourcesConfig(workers=3)):
+    with ray_session("local", ResourcesConfig(workers=4)):
         pool = open_pool(data, ResourcesConfig(workers=2), most=10)
         assert isinstance(pool, RayPool)
         yield pool
@@ -268,13 +268,14 @@ def test_a_worker_that_takes_no_step_hangs_and_is_killed(impatient: RayPool) -> 
     all_up(impatient)
     answer = ask(impatient, Advance(40, 1, config(), 0, 1))
     impatient.submit(0, Advance(40, 1, config(epochs=100_000), 1, 100_000, slice_s=60.0))
-    os.kill(pid(answer), signal.SIGSTOP)
+    stopped = psutil.Process(pid(answer))
+    stopped.suspend()
     event = next_event(impatient)
     assert isinstance(event.answer, Lost)
     assert event.answer.reason is Reason.HUNG
     assert event.answer.message == f"{answer.worker}: no step for 2s (resources.timeout)"
     all_up(impatient)
-    assert not psutil.pid_exists(pid(answer))
+    stopped.wait(30)
     assert ask(impatient, Advance(40, 2, config(), 0, 3)).done is Reason.FINISHED
 
 

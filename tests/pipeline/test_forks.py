@@ -13,6 +13,7 @@ import seqsweep
 from seqsweep.config.loader import load_sweep
 from seqsweep.config.settings import Settings
 from seqsweep.errors import Conflict, InvalidSweep, NotFound
+from seqsweep.store import seals
 from seqsweep.store.records import Store
 from seqsweep.store.tables import sweeps
 from seqsweep.tracking.client import connect
@@ -105,6 +106,7 @@ def test_a_fork_goes_on_under_its_name_and_needs_its_parent_no_more(place: Path,
     with Store.open(settings.store) as store, store._database.write() as connection:
         record = store.sweep("gone")
         connection.execute(update(sweeps).where(sweeps.c.id == record.id).values(name="another", uid="another"))
+        seals.renew(connection, sweeps, sweeps.c.id == record.id)
     grown = seqsweep.submit(small | {"budget": {"max_trials": 6}}, settings, fork="kept")
     assert table(settings, "kept", times=True)[:3] == first
     assert told(settings, "kept") == known
@@ -154,3 +156,13 @@ def test_what_is_not_there_cannot_be_forked(place: Path, settings: Settings, par
         seqsweep.submit(loaded, settings, fork="load3")
     with Store.open(settings.store) as store:
         assert "load3" not in {record.name for record in store.sweeps()}
+
+
+def test_another_sweep_whose_record_is_damaged_keeps_none_from_running(place: Path, settings: Settings) -> None:
+    alone = Settings(f"sqlite:///{place / 'damaged.db'}", settings.tracking_uri, "local")
+    with Store.open(alone.store) as store:
+        store.create_sweep("broken", "", "{}", "", {})
+        with store._database.write() as connection:
+            connection.execute(update(sweeps).values(spec="{ }"))
+    tree = sweep(place, name="whole", budget={"max_trials": 1}, register=None)
+    assert seqsweep.submit(tree, alone).state == "finished"
