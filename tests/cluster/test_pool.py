@@ -281,7 +281,7 @@ def test_a_worker_that_takes_no_step_hangs_and_is_killed(impatient: RayPool) -> 
 
 def test_an_epoch_may_take_longer_than_the_time_limit(impatient: RayPool) -> None:
     all_up(impatient)
-    slow = config(batch_size=1, hidden_size=512, num_layers=2, epochs=1)
+    slow = config(batch_size=1, hidden_size=512, num_layers=4, epochs=1)
     began = time.monotonic()
     assert ask(impatient, Advance(41, 1, slow, 0, 1)).done is Reason.FINISHED
     print(f"one epoch took {time.monotonic() - began:.1f} s")
