@@ -132,7 +132,7 @@ def test_references(registry: Registry, package: Path, run_id: str) -> None:
     assert registry.resolve("refs").version == 2
     for missing, says in (("refs@king", "2 @challenger, 1 @champion"), ("refs/7", "2 @challenger, 1 @champion"),
                           ("nobody", "refs"), ("refs@", "electricity@champion"), ("refs/x", "electricity@champion"),
-                          ("", "electricity@champion"), ("o'brien", "refs")):
+                          ("", "electricity@champion"), ("o'brien", "electricity@champion")):
         with pytest.raises(NotFound, match=says):
             registry.resolve(missing)
 

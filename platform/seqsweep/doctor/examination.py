@@ -28,10 +28,16 @@ def examine(name: str, settings: Settings) -> list[Finding]:
 
     Raises NotFound where there is no store or no such sweep, Unavailable where the store cannot be read at all.
     """
-    with reading(settings.store) as connection:
-        damage = [Finding(Kind.DAMAGED, STORE, line, "restore a copy, or save what can be read with `sqlite3 FILE "
-                          ".recover`") for line in integrity(connection)]
-        uid = str(find_sweep(connection, name)["uid"])
+    damage: list[Finding] = []
+    try:
+        with reading(settings.store) as connection:
+            damage += [Finding(Kind.DAMAGED, STORE, line, "restore a copy, or save what can be read with `sqlite3 FILE "
+                               ".recover`") for line in integrity(connection)]
+            uid = str(find_sweep(connection, name)["uid"])
+    except Unavailable as error:
+        if not damage and "malformed" not in str(error):
+            raise
+        return [*damage, Finding(Kind.DAMAGED, STORE, str(error))]
     tracking = _Tracking(settings.tracking_uri)
     projected = tracking.ask("its runs", lambda client: read_runs(client, uid))
     try:
