@@ -53,7 +53,7 @@ def examine(name: str, settings: Settings) -> list[Finding]:
             found += check_runs(stored, projected)
             found += tracking.ask("the registry", lambda client: list(check_registry(stored, client, sweeps))) or []
     except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
-        if not (damage or broken):
+        if not (damage or broken or isinstance(error, KeyError)):  # a column's name may be damaged
             raise
         found = [Finding(Kind.DAMAGED, STORE, f"the rest cannot be compared: {type(error).__name__}: {error}")]
     return [*damage, *broken, *found, *tracking.unanswered]

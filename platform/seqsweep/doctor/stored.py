@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 from sqlalchemy import Connection, create_engine, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoResultFound
 
 from seqsweep.errors import NotFound, Problem, Unavailable
 
@@ -108,7 +108,7 @@ def reading(url: str) -> Iterator[Connection]:
             connection.exec_driver_sql("BEGIN" if backend == "sqlite" else "BEGIN ISOLATION LEVEL REPEATABLE READ")
             yield connection
             connection.exec_driver_sql("ROLLBACK")
-    except (DBAPIError, KeyError, TypeError, ValueError) as error:  # damage also shows as a column or text that is none
+    except (DBAPIError, NoResultFound, KeyError, TypeError, ValueError) as error:  # damage shows as these too
         said = str(error.orig if isinstance(error, DBAPIError) else error).strip()
         said = said.replace(str(parts.password or "\0"), "***")
         raise Unavailable(Problem(shown, f"the store cannot be read: {said}",
@@ -200,7 +200,7 @@ def _is_sealed(kind: str, row: Record) -> bool:
 
 
 def _hash(values: list[Any]) -> str:
-    return hashlib.blake2b(json.dumps(values).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(json.dumps(values, default=repr).encode(), digest_size=16).hexdigest()
 
 
 def _decoded(value: Any, where: str, unreadable: list[str]) -> Any:

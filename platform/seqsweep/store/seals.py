@@ -25,8 +25,8 @@ _COUNTED = {sweeps.name: {"revision"}}
 
 
 def seal(values: Iterable[object]) -> str:
-    """Hash of plain values."""
-    return hashlib.blake2b(json.dumps(list(values)).encode(), digest_size=16).hexdigest()
+    """Hash of plain values; damage may have made bytes of one."""
+    return hashlib.blake2b(json.dumps(list(values), default=repr).encode(), digest_size=16).hexdigest()
 
 
 def seal_of(table: Table, row: Row[Any]) -> str:
