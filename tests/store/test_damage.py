@@ -154,7 +154,7 @@ def test_text_that_became_bytes_is_refused(tmp_path: Path) -> None:
         fill(store)
         with store._database.write() as connection:
             connection.execute(text("UPDATE seqsweep_trials SET message = CAST(message AS BLOB) WHERE number = 3"))
-        with pytest.raises(Unavailable, match="trial 3.* is not what was written"):
+        with pytest.raises(Unavailable, match=r"trial 3.* is not what was written"):
             store.trials("wind")
 
 
