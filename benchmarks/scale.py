@@ -119,15 +119,15 @@ def run_many(folder: Path, count: int) -> list[Row]:
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(url))
         lease = stack.enter_context(enter(store, sweep))
-        projector = Projector(store, sweep.name, uri, every=0.2)
+        projector = Projector(url, sweep.name, uri, every=0.2)
         projector.start()
 
         def observe(progress: Progress) -> None:
             ended = sum(number for state, number in progress.trials.items() if state != "running")
             if ended // STEP > len(marks):
                 until_projected(projector)
-                used = process.cpu_times()
-                marks.append((ended, used.user + used.system, process.memory_info().rss))
+                used = [each.cpu_times() for each in (process, *process.children())]  # it, and who writes to MLflow
+                marks.append((ended, sum(each.user + each.system for each in used), process.memory_info().rss))
                 print(f"\r{ended} trials, {marks[-1][1]:.0f} CPU s", end="", file=sys.stderr, flush=True)
 
         Search(sweep, store, lease, InstantPool(), observe).run()
@@ -215,13 +215,13 @@ def run_busy(folder: Path, places: int, count: int) -> list[Row]:
     """Share of the time in which the workers sleep, from when all are up until the first has no more to do."""
     from seqsweep.tracking.projector import Projector
 
-    sweep = sweep_of(count, epochs=9, workers=places)
+    url, sweep = f"sqlite:///{folder}/seqsweep.db", sweep_of(count, epochs=9, workers=places)
     pools.Worker = Sleeper  # type: ignore[misc,assignment,attr-defined]
     with ExitStack() as stack:
-        store = stack.enter_context(Store.open(f"sqlite:///{folder}/seqsweep.db"))
+        store = stack.enter_context(Store.open(url))
         lease = stack.enter_context(enter(store, sweep))
         stack.enter_context(pools.ray_session("local", sweep.resources))
-        projector = Projector(store, sweep.name, f"sqlite:///{folder}/mlflow.db")
+        projector = Projector(url, sweep.name, f"sqlite:///{folder}/mlflow.db")
         projector.start()
         pool = pools.open_pool((), sweep.resources, most=count)
         Search(sweep, store, lease, pool).run()

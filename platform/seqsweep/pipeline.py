@@ -84,8 +84,8 @@ class _Run:
         self.observer, self.stop, self.ledger = observer, stop, ledger
         self.spec = specification(sweep)
         self.document = document
-        self.projector = Projector(store, sweep.name, settings.tracking_uri,
-                                   worked=lambda seconds: ledger.add({PROJECTOR: seconds}), may_write=lease.is_held)
+        self.projector = Projector(settings.store, sweep.name, settings.tracking_uri,
+                                   worked=lambda seconds: ledger.add({PROJECTOR: seconds}), lease=lease)
         self.mlflow = OutageNews("MLflow")
         self.patiently = Patience(self._tell, stop)
 

@@ -89,9 +89,11 @@ class Fault:
                 self._act()
 
 
-def kill() -> None:
-    """End this process as `kill -9` does."""
-    os.kill(os.getpid(), signal.SIGKILL)
+def kill(*others: int) -> None:
+    """End other processes and then this one as `kill -9` does."""
+    for process in (*others, os.getpid()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def fill(disk: Path, seconds: float) -> None:

@@ -1,7 +1,8 @@
 """Controllers by the hundred: a process that has imported everything forks one for each line it reads.
 
 A controller here is `pipeline.submit` as the command line calls it, on the real store and the real MLflow; only its
-workers are stubs. It begins within milliseconds, where a process of its own takes seconds to import its libraries.
+workers are stubs. It begins within milliseconds, where a process of its own takes seconds to import its libraries. So
+does the process that writes to MLflow for it, which is forked beside it; one that replaces that is started anew.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import IO, Any, NoReturn, Self, cast
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,33 @@ class Nursery:
         self._folder.cleanup()
 
 
-def control(order: Order) -> int:
+@dataclass
+class Pipes:
+    """What a controller and the process that writes to MLflow for it say to one another."""
+
+    asked: tuple[int, int]
+    said: tuple[int, int]
+    """Ends to read and to write."""
+
+    def keep(self, *ends: int) -> None:
+        """Close all other ends: a process that holds one keeps the other from seeing its end."""
+        for end in {*self.asked, *self.said} - {*ends}:
+            os.close(end)
+
+
+@dataclass
+class Writer:
+    """The forked process, as `subprocess.Popen` shows one."""
+
+    stdin: IO[str]
+    stdout: IO[str]
+
+    def wait(self) -> int:
+        """Whether it has ended is seen to by whoever forked it."""
+        return 0
+
+
+def control(order: Order, pipes: Pipes) -> int:
     """Be one controller; returns the exit code of the command line."""
     from stub_workers import StubPool, Witness
 
@@ -107,11 +135,15 @@ def control(order: Order) -> int:
     from seqsweep.config.settings import Settings
     from seqsweep.errors import SeqsweepError
     from seqsweep.sweep import search
+    from seqsweep.tracking import projector
 
     os.chdir(order.folder)
     witness = Witness(Path(order.witness))
     witness.note("began")
-    _arm(order, witness)
+    _arm(order, witness, kill=())
+    start = projector.spawn
+    ready = [Writer(os.fdopen(pipes.asked[1], "w"), os.fdopen(pipes.said[0]))]
+    vars(projector).update(spawn=lambda errors: ready.pop() if ready else start(errors))
     search.CHECKPOINT_EVERY, search.Search._slice = order.checkpoint_every, order.slice
     vars(pipeline).update(open_pool=lambda data, resources, *, most: StubPool(data, order.pace, witness))
     _note_ends(witness)
@@ -123,6 +155,19 @@ def control(order: Order) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     return 0 if result.state == "finished" else 130
+
+
+def write(order: Order, pipes: Pipes, controller: int) -> int:
+    """Be the process that writes to MLflow; with it, a fault kills its controller."""
+    from stub_workers import Witness
+
+    from seqsweep.tracking import projecting
+
+    os.chdir(order.folder)
+    _arm(order, Witness(Path(order.witness)), kill=(controller,))
+    with os.fdopen(pipes.asked[0]) as orders, os.fdopen(pipes.said[1], "w") as said:
+        projecting.main(orders, said)
+    return 0
 
 
 class Silent:
@@ -149,12 +194,13 @@ def _note_ends(witness: Any) -> None:
     Store.close_trial = close_trial  # type: ignore[method-assign]
 
 
-def _arm(order: Order, witness: Any) -> None:
+def _arm(order: Order, witness: Any, kill: tuple[int, ...]) -> None:
     import faults
 
     if not order.point:
         return
-    act = faults.kill if order.act == "kill" else functools.partial(faults.fill, Path(order.folder), 0.5)
+    act = (functools.partial(faults.kill, *kill) if order.act == "kill" else
+           functools.partial(faults.fill, Path(order.folder), 0.5))
 
     def strike() -> None:
         witness.note("struck", order.point, order.phase)
@@ -172,32 +218,49 @@ def _arm(order: Order, witness: Any) -> None:
 def _fork(order: Order, log: Path) -> End:
     began = time.monotonic()
     log.write_bytes(b"")
+    pipes = Pipes(os.pipe(), os.pipe())
     pid = os.fork()
     if pid == 0:
-        _be_born(order, log)
-    code = None
-    due = min(order.limit, order.limit if order.kill_after is None else order.kill_after)
-    while code is None and time.monotonic() - began < due:
-        time.sleep(min(0.002, due))
-        done, status = os.waitpid(pid, os.WNOHANG)
-        code = os.waitstatus_to_exitcode(status) if done else None
+        pipes.keep(pipes.asked[1], pipes.said[0])
+        _live(log, lambda: control(order, pipes))
+    writer = os.fork()
+    if writer == 0:
+        pipes.keep(pipes.asked[0], pipes.said[1])
+        _live(log, lambda: write(order, pipes, pid))
+    pipes.keep()
+    code = _end(pid, began + min(order.limit, order.limit if order.kill_after is None else order.kill_after))
     if code is None:
         os.kill(pid, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     seconds = time.monotonic() - began
+    outlived = _end(writer, time.monotonic() + 10.0) is None
+    if outlived:
+        os.kill(writer, signal.SIGKILL)
+        os.waitpid(writer, 0)
     said = log.read_text(errors="replace")
-    return End(pid, code, seconds, said + "\nTraceback: gave up" * (seconds >= order.limit))
+    return End(pid, code, seconds, said + "\nTraceback: gave up" * (seconds >= order.limit)
+               + "\nTraceback: the process that writes to MLflow outlived its controller" * outlived)
 
 
-def _be_born(order: Order, log: Path) -> None:
-    """Never returns: the child's whole life."""
+def _end(pid: int, due: float) -> int | None:
+    """The exit code of a child that ends until then; None if it does not."""
+    while time.monotonic() < due:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(max(0.0, min(0.002, due - time.monotonic())))
+    return None
+
+
+def _live(log: Path, life: Callable[[], int]) -> NoReturn:
+    """A child's whole life."""
     code = 70
     try:
         output = os.open(log, os.O_WRONLY | os.O_APPEND)
         null = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((null, 0), (output, 1), (output, 2)):
             os.dup2(source, target)
-        code = control(order)
+        code = life()
         atexit._run_exitfuncs()
     except BaseException:
         traceback.print_exc()
@@ -219,6 +282,7 @@ def main() -> None:
     import seqsweep.pipeline
     import seqsweep.promotion
     import seqsweep.sweep
+    import seqsweep.tracking.projecting
     import seqsweep.tracking.runs  # noqa: F401
 
     assert threading.active_count() == 1, threading.enumerate()

@@ -234,7 +234,7 @@ def test_a_sweep_that_trained_nothing_does_not_keep_its_name(place: Path, settin
 
 def test_an_mlflow_that_is_down_costs_no_trial(place: Path, settings: Settings, capsys: Said,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "_PROJECTION_GRACE", 0.5)
+    monkeypatch.setattr(pipeline, "_PROJECTION_GRACE", 10.0)
     down = replace(settings, tracking_uri="http://127.0.0.1:1")
     result = seqsweep.submit(forecasting(place / "load.csv", "offline", budget={"max_trials": 1}, register=None), down)
     said = capsys.readouterr().err

@@ -1,7 +1,9 @@
-"""The background writer: it delays nothing, and MLflow may come and go."""
+"""The background writer: it delays nothing, MLflow may come and go, and so may its process."""
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 from servers import mlflow_server
@@ -17,15 +20,24 @@ from test_runs import everything, fill, history, report, runs_of
 
 from seqsweep.records import Outcome, Reason, Trial, TrialState
 from seqsweep.store.records import Store, SweepState
-from seqsweep.tracking import projector as projecting
+from seqsweep.tracking.projecting import Projecting
 from seqsweep.tracking.projector import Projector
 from seqsweep.tracking.runs import Runs, project
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(f"sqlite:///{tmp_path}/seqsweep.db") as opened:
+    with Store.open(place(tmp_path)) as opened:
         yield opened
+
+
+def place(folder: Path) -> str:
+    return f"sqlite:///{folder}/seqsweep.db"
+
+
+def children() -> list[psutil.Process]:
+    """The writing processes of this one."""
+    return [process for process in psutil.Process().children() if "seqsweep.tracking.projecting" in process.cmdline()]
 
 
 def until(condition: object, seconds: float = 90.0) -> None:
@@ -44,7 +56,7 @@ def close_one(store: Store, lease: object, number: int) -> None:
 def test_trials_appear_while_the_sweep_runs(store: Store, tmp_path: Path) -> None:
     lease = fill(store)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    writer = Projector(store, "wind", uri, every=0.05)
+    writer = Projector(place(tmp_path), "wind", uri, every=0.05)
     before = time.perf_counter()
     writer.start()
     assert time.perf_counter() - before < 0.1
@@ -65,7 +77,7 @@ def test_trials_appear_while_the_sweep_runs(store: Store, tmp_path: Path) -> Non
 def test_a_server_that_is_killed_and_comes_back_misses_nothing(store: Store, tmp_path: Path, free_port: int) -> None:
     lease, port = fill(store), free_port
     uri = f"http://127.0.0.1:{port}"
-    writer = Projector(store, "wind", uri, every=0.1)
+    writer = Projector(place(tmp_path), "wind", uri, every=0.1)
     writer.start()  # before there is a server
     until(lambda: writer.problem is not None)
     assert "does not answer" in str(writer.problem)
@@ -95,44 +107,88 @@ def test_a_server_that_is_killed_and_comes_back_misses_nothing(store: Store, tmp
         assert {item.path for item in MlflowClient(uri).list_artifacts(parent)} == {"sweep.yaml", "leaderboard.csv"}
 
 
-def test_finish_gives_up_in_time_and_says_so(store: Store, free_port: int) -> None:
+def test_finish_gives_up_in_time_and_says_so(store: Store, tmp_path: Path, free_port: int) -> None:
     fill(store)
-    writer = Projector(store, "wind", f"http://127.0.0.1:{free_port}", every=0.1)
+    writer = Projector(place(tmp_path), "wind", f"http://127.0.0.1:{free_port}", every=0.1)
     writer.start()
+    until(lambda: writer.problem is not None)
     began = time.monotonic()
     assert not writer.finish(timeout=1.0)
     assert time.monotonic() - began < 5
-    until(lambda: writer.problem is not None)
+    assert "does not answer" in str(writer.problem)
     assert writer.lag > 0.5
     until(lambda: not any(thread.name == "mlflow of wind" for thread in threading.enumerate()))
 
 
 def test_a_bug_in_mlflow_is_a_problem_not_an_end(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(store)
-    monkeypatch.setattr(projecting, "LONGEST_PAUSE", 0.1)
-    writer = Projector(store, "wind", f"sqlite:///{tmp_path}/mlflow.db", every=0.05)
     real = Runs.project_trials
 
     def broken(self: Runs) -> int:
         raise KeyError("run_uuid")
 
+    said = io.StringIO()
+    projecting = Projecting({"store": place(tmp_path), "name": "wind", "uri": f"sqlite:///{tmp_path}/mlflow.db",
+                             "every": 0.05, "token": None}, said)
     monkeypatch.setattr(Runs, "project_trials", broken)
+    thread = threading.Thread(target=projecting.work)
+    thread.start()
+    until(lambda: said.getvalue().count("\n") > 1)
+    monkeypatch.setattr(Runs, "project_trials", real)
+    projecting.ask(1, last=True)
+    thread.join(60)
+    first, *_, last = (json.loads(line) for line in said.getvalue().splitlines())
+    assert first["failure"] == {"passes": False, "problems": [["", "'run_uuid'", ""]]}
+    assert (last["failure"], last["answered"], last["end"]) == (None, 1, True)
+
+
+def test_a_writer_that_is_killed_is_replaced(store: Store, tmp_path: Path) -> None:
+    lease, uri = fill(store), f"sqlite:///{tmp_path}/mlflow.db"
+    writer = Projector(place(tmp_path), "wind", uri, every=0.05)
+    assert writer.flush()
+    (process,) = children()
+    process.kill()
+    until(lambda: "has ended" in str(writer.problem))
+    close_one(store, lease, 4)
+    assert writer.finish()
+    assert writer.problem is None
+    assert "wind-4" in runs_of(uri)
+    until(lambda: not children())
+
+
+def test_no_writer_outlives_its_controller(store: Store, tmp_path: Path) -> None:
+    fill(store)
+    script = ("import os, signal, sys, time; from seqsweep.tracking.projector import Projector\n"
+              "writer = Projector(sys.argv[1], 'wind', sys.argv[2], every=0.05); writer.start()\n"
+              "while not writer._stdin: time.sleep(0.01)\n"
+              "import psutil; print(*(child.pid for child in psutil.Process().children()), flush=True)\n"
+              "os.kill(os.getpid(), signal.SIGKILL)")
+    command = [sys.executable, "-c", script, place(tmp_path), f"sqlite:///{tmp_path}/mlflow.db"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    left = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert left.returncode == -9
+    (number,) = left.stdout.split()
+    until(lambda: not psutil.pid_exists(int(number)))
+
+
+def test_no_password_is_on_a_command_line(store: Store, tmp_path: Path, free_port: int) -> None:
+    fill(store)
+    writer = Projector(place(tmp_path), "wind", f"http://me:canary77@127.0.0.1:{free_port}", every=0.05)
     writer.start()
     until(lambda: writer.problem is not None)
-    assert "run_uuid" in str(writer.problem)
-    monkeypatch.setattr(Runs, "project_trials", real)
-    assert writer.finish()
+    (process,) = children()
+    assert "canary77" not in " ".join(process.cmdline()) + str(process.environ()) + str(writer.problem)
+    writer.finish(0.1)
 
 
 def test_two_first_comers_share_a_new_database(store: Store, tmp_path: Path) -> None:
     fill(store)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    script = ("import sys; from seqsweep.store.records import Store\n"
-              "from seqsweep.tracking.projector import Projector\n"
-              "writer = Projector(Store.open(sys.argv[1]), 'wind', sys.argv[2]); writer.start()\n"
+    script = ("import sys; from seqsweep.tracking.projector import Projector\n"
+              "writer = Projector(sys.argv[1], 'wind', sys.argv[2]); writer.start()\n"
               "sys.exit(0 if writer.finish(90) else writer.problem)")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-W", "ignore", "-c", script, f"sqlite:///{tmp_path}/seqsweep.db", uri]
+    command = [sys.executable, "-W", "ignore", "-c", script, place(tmp_path), uri]
     both = [subprocess.Popen(command, env=environment) for _ in range(2)]
     assert [process.wait(120) for process in both] == [0, 0]
     project(store, "wind", uri)
@@ -140,13 +196,13 @@ def test_two_first_comers_share_a_new_database(store: Store, tmp_path: Path) -> 
 
 
 def test_a_controller_that_lost_the_sweep_makes_no_run(store: Store, tmp_path: Path) -> None:
-    lease = fill(store)
-    held = threading.Event()
-    held.set()
-    projector = Projector(store, "wind", f"sqlite:///{tmp_path}/mlflow.db", every=0.05, may_write=held.is_set)
+    lease, uri = fill(store), f"sqlite:///{tmp_path}/mlflow.db"
+    projector = Projector(place(tmp_path), "wind", uri, every=0.05, lease=lease)
     assert projector.flush()
-    before = len(runs_of(f"sqlite:///{tmp_path}/mlflow.db"))
-    held.clear()
-    close_one(store, lease, 900)
-    assert not projector.finish(30)
-    assert len(runs_of(f"sqlite:///{tmp_path}/mlflow.db")) == before
+    before = len(runs_of(uri))
+    lease.release()
+    with store.acquire("wind") as other:
+        close_one(store, other, 900)
+        assert not projector.finish(30)
+        assert len(runs_of(uri)) == before
+    until(lambda: not children())

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# MLflow's thread imports it while this one writes: SQLAlchemy then looks into a module that is half there.
+# MLflow imports it while another thread writes: SQLAlchemy then looks into a module that is half there.
 import sqlalchemy.orm  # noqa: F401
 from sqlalchemy import Connection, Double, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL

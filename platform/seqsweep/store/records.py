@@ -134,6 +134,10 @@ class Store:
             token = leasing.take(connection, sweep, ttl)
         return Lease(self._database, sweep, token, ttl)
 
+    def lease(self, name: str, token: int) -> Lease:
+        """The lease that another process took, which got this token; it may be lost by now."""
+        return Lease(self._database, self.sweep(name), token, leasing.TTL)
+
     def holder(self, name: str) -> Holder | None:
         """The process that controls the sweep; None if there is none."""
         with self._database.read() as connection:

@@ -40,8 +40,7 @@ def connect(uri: str) -> MlflowClient:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     with answering(uri), _one_at_a_time(uri):
         _create_whole(uri)
-        if database := _sqlite_file(uri):
-            _settle_at_end(database)
+        _settle_at_end(uri)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -71,15 +70,19 @@ def _create_whole(uri: str) -> None:
 
 
 @functools.cache
-def _settle_at_end(database: str) -> None:
-    """Bring the write-ahead log into the file when this process ends: people copy and move the file alone."""
-    def settle() -> None:
-        address = f"file:{database}?mode=rw"
-        with (contextlib.suppress(sqlite3.Error),
-              contextlib.closing(sqlite3.connect(address, uri=True, timeout=5.0)) as connection):
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+def _settle_at_end(uri: str) -> None:
+    atexit.register(settle, uri)
 
-    atexit.register(settle)
+
+def settle(uri: str) -> None:
+    """Bring the write-ahead log of an SQLite file into it, as each process does at its end: people copy the file alone.
+    """
+    if not (database := _sqlite_file(uri)):
+        return
+    address = f"file:{database}?mode=rw"
+    with (contextlib.suppress(sqlite3.Error),
+          contextlib.closing(sqlite3.connect(address, uri=True, timeout=5.0)) as connection):
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _sqlite_file(uri: str) -> str:

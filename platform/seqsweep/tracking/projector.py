@@ -1,49 +1,47 @@
-"""The background writer that keeps MLflow up with the store while a sweep runs."""
+"""The background writer that keeps MLflow up with the store while a sweep runs: the controller's side of it."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import IO, Any, cast
 
-from seqsweep.errors import SeqsweepError
+from seqsweep.errors import Outage, Problem, Unavailable
 from seqsweep.secrets import shown
-from seqsweep.store.records import Store
+from seqsweep.store.lease import Lease
 
-if TYPE_CHECKING:
-    from seqsweep.tracking.runs import Runs
-
-SWEEP_EVERY = 30.0
-"""Seconds between two projections of the sweep's own run, its leaderboard and YAML."""
 LONGEST_PAUSE = 10.0
-"""Seconds between two tries while MLflow fails, after pauses that double."""
+"""Seconds between two tries while MLflow fails, or between two processes that die, after pauses that double."""
 
 
 class Projector:
-    """Projects a sweep's trials into MLflow every `every` seconds, in a thread of its own.
+    """Projects a sweep's trials into MLflow every `every` seconds, from a process of its own.
 
-    It delays no training: MLflow is imported, its tables are created and its answers waited for in the thread alone.
-    While MLflow cannot be reached it keeps trying; it remembers nothing, so nothing is lost with it. `worked` is told
-    the seconds of each projection. It ends once `may_write` says no: a controller that was frozen while another took
-    the sweep knows less of its runs, and would make them twice.
+    It delays no training: MLflow takes seconds to import and tens of milliseconds a run, in which the controller
+    hands out trials. While MLflow cannot be reached it keeps trying; it remembers nothing, so nothing is lost with it,
+    and a process that dies is replaced. `worked` is told the seconds of each projection. With a `lease` it ends once
+    another controller took the sweep: one that was frozen knows less of the runs, and would make them twice.
     """
 
-    def __init__(self, store: Store, name: str, tracking_uri: str, *, every: float = 2.0,
-                 worked: Callable[[float], None] = lambda _: None,
-                 may_write: Callable[[], bool] = lambda: True) -> None:
-        self._store = store
-        self._name = name
-        self._uri = tracking_uri
+    def __init__(self, store: str, name: str, tracking_uri: str, *, every: float = 2.0,
+                 worked: Callable[[float], None] = lambda _: None, lease: Lease | None = None) -> None:
+        self._order = {"store": store, "name": name, "uri": tracking_uri, "every": every,
+                       "token": None if lease is None else lease.token}
         self._every = every
-        self._worked, self._may_write = worked, may_write
+        self._worked = worked
         self._served = threading.Condition()
         self._asked = self._answered = 0
-        self._wake = threading.Event()
         self._finishing = False
         self._gave_up = threading.Event()
-        self._thread = threading.Thread(target=self._work, name=f"mlflow of {name}", daemon=True)
-        self._failure: Exception | None = None
+        self._stdin: IO[str] | None = None
+        self._thread = threading.Thread(target=self._listen, name=f"mlflow of {name}", daemon=True)
+        self._failure: Unavailable | None = None
         self._current = time.monotonic()
 
     @property
@@ -54,11 +52,11 @@ class Projector:
     @property
     def problem(self) -> str | None:
         """Why the last try failed, in one line; None if it did not."""
-        return None if self._failure is None else shown(_said(self._failure))
+        return None if self._failure is None else "; ".join(problem.what for problem in self._failure.problems)
 
     @property
-    def failure(self) -> Exception | None:
-        """What the last try raised; None if it did not fail."""
+    def failure(self) -> Unavailable | None:
+        """Why the last try failed, an Outage where that may pass; None if it did not fail."""
         return self._failure
 
     def start(self) -> None:
@@ -74,7 +72,11 @@ class Projector:
         """As `flush`, and end."""
         done = self._ask(timeout, last=True)
         self._gave_up.set()
-        self._wake.set()
+        with self._served:
+            if self._stdin:
+                with contextlib.suppress(OSError):  # it is dead
+                    self._stdin.close()  # which ends it, whatever it waits for
+        self._thread.join(5.0)
         return done
 
     def _ask(self, timeout: float, *, last: bool) -> bool:
@@ -83,56 +85,76 @@ class Projector:
             self._asked += 1
             self._finishing = self._finishing or last
             asked = self._asked
-            self._wake.set()
+            self._say()
             self._served.wait_for(lambda: self._answered >= asked or self._gave_up.is_set()
                                   or not self._thread.is_alive(), timeout)
             return self._answered >= asked
 
-    def _work(self) -> None:
-        runs: Runs | None = None
-        pause = self._every
-        swept = -SWEEP_EVERY
-        while not self._gave_up.is_set():
-            with self._served:  # read before the store is: what is written until now gets in
-                asked, last, whole = self._asked, self._finishing, self._asked > self._answered
-            began = time.monotonic()
-            try:
-                if not self._may_write():
-                    self._give_up()
-                    return
-                runs = self._open() if runs is None or last else runs
-                changed = runs.project_trials()
-                if whole or (began - swept >= SWEEP_EVERY and (changed or swept < 0)):
-                    runs.project_sweep()
-                    swept = began
-            except Exception as error:  # whatever MLflow does, the sweep goes on
-                self._failure, runs = error, None
-                pause = self._every if whole else min(2 * pause, LONGEST_PAUSE)
-            else:
-                self._failure, self._current, pause = None, began, self._every
-                with self._served:
-                    self._answered = asked
-                    self._served.notify_all()
-                if last:
-                    return
-            finally:
-                self._worked(time.monotonic() - began)
-            self._wake.wait(pause)
-            self._wake.clear()
+    def _say(self) -> None:
+        """Tell the process what is asked for; a caller holds the condition."""
+        if self._stdin is not None:
+            with contextlib.suppress(OSError):  # its death is seen by the thread that listens
+                self._stdin.write(json.dumps({"asked": self._asked, "last": self._finishing}) + "\n")
+                self._stdin.flush()
 
-    def _give_up(self) -> None:
+    def _listen(self) -> None:
+        pause = self._every
+        while not self._gave_up.is_set():
+            began = time.monotonic()
+            with tempfile.TemporaryFile("w+", errors="replace") as errors:
+                try:
+                    ended = self._attend(errors)
+                except (OSError, ValueError) as error:  # no process to be had; half a line
+                    ended = str(error)
+                errors.seek(max(0, errors.tell() - 2000))
+                last = next((line for line in reversed(errors.read().splitlines()) if line.strip()), "")
+            if ended is None or self._gave_up.is_set():
+                break
+            self._failure = Unavailable(Problem("", f"the process that writes to MLflow has ended: {last or ended}"))
+            pause = self._every if time.monotonic() - began > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
+            self._gave_up.wait(pause)
         self._gave_up.set()
         with self._served:
             self._served.notify_all()
 
-    def _open(self) -> Runs:
-        from seqsweep.tracking.runs import Runs  # takes seconds, which the controller must not wait for
+    def _attend(self, errors: IO[str]) -> str | None:
+        """Start a process and listen to it until it ends; returns why it died, None if it was done."""
+        process = spawn(errors)
+        try:
+            with self._served:
+                self._stdin = cast(IO[str], process.stdin)
+                with contextlib.suppress(OSError):
+                    self._stdin.write(json.dumps(self._order) + "\n")  # by a pipe: all may read a command line
+                    self._say()
+            done = False
+            for line in cast(IO[str], process.stdout):
+                done = self._hear(json.loads(line)) or done
+        finally:
+            with self._served:
+                self._stdin = None
+            for pipe in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):
+                    cast(IO[str], pipe).close()
+            code = process.wait()
+        return None if done else f"exit code {code}"
 
-        return Runs(self._store, self._name, self._uri)
+    def _hear(self, said: dict[str, Any]) -> bool:
+        """Take what one projection gave; True if it was the last."""
+        self._worked(said["seconds"])
+        failure = said["failure"]
+        if failure is None:
+            self._current, self._failure = time.monotonic() - said["age"], None
+        else:
+            kind = Outage if failure["passes"] else Unavailable
+            self._failure = kind(*(Problem(*map(shown, problem)) for problem in failure["problems"]))
+        with self._served:
+            self._answered = max(self._answered, said["answered"])
+            self._served.notify_all()
+        return bool(said["end"])
 
 
-def _said(error: Exception) -> str:
-    """What is wrong, in one line."""
-    if isinstance(error, SeqsweepError) and error.problems:
-        return "; ".join(problem.what for problem in error.problems)
-    return str(error) or repr(error)
+def spawn(errors: IO[str]) -> subprocess.Popen[str]:
+    """Start the process; it ends when its standard input does, so that it never outlives the controller."""
+    # -P: a file json.py of the user's is no module of ours. Ctrl-C is for the controller alone.
+    return subprocess.Popen([sys.executable, "-P", "-m", "seqsweep.tracking.projecting"], stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE, stderr=errors, text=True, encoding="utf-8", start_new_session=True)
