@@ -13,6 +13,7 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from seqsweep.cluster.pool import import_ray, open_pool, ray_session
@@ -86,6 +87,7 @@ class _Run:
         self.document = document
         self.projector = Projector(settings.store, sweep.name, settings.tracking_uri,
                                    worked=lambda seconds: ledger.add({PROJECTOR: seconds}), lease=lease)
+        self.importing: threading.Thread | None = None
         self.mlflow = OutageNews("MLflow")
         self.patiently = Patience(self._tell, stop)
 
@@ -228,8 +230,11 @@ class _Run:
 
     def _watch(self, progress: Progress) -> None:
         """Show progress; from the first epoch on MLflow's seconds of imports no longer delay the workers."""
-        if progress.best or any(progress.running.values()):
+        if not self.importing and (progress.best or any(progress.running.values())):
             self.projector.start()
+            self.importing = threading.Thread(target=import_module, args=("seqsweep.promotion",), daemon=True)
+            if self.sweep.registration is not None:
+                self.importing.start()
         if line := self.mlflow.look(self._mlflow_problem(), "training goes on, and its runs are written later"):
             self._tell(line)
         self.observer.progress(progress)
