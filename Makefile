@@ -52,7 +52,8 @@ bench: $(VENV)/rivals  ## seqsweep and its rivals on the same work, hours on a q
 	$(BIN)/python benchmarks/short_trials.py --rounds $(ROUNDS)
 	$(BIN)/python benchmarks/cells.py benchmarks/results/cells.md
 	$(BIN)/python benchmarks/outages.py --rounds $(ROUNDS)
-	$(BIN)/python benchmarks/scale.py --write benchmarks/results/scale.md
+	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/quality.py electricity
 	$(BIN)/python benchmarks/summary.py
 
 GPU_TESTS := tests/training/test_cuda.py tests/training/test_triton_pack.py tests/training/test_gpu_pack.py \

@@ -1,37 +1,34 @@
-"""What a sweep costs as it grows: 5,000 trials, trials that train for 10 ms, and 16 workers on few cores.
+"""What a sweep costs as it grows: 5,000 trials, and 16 workers on few cores.
 
-    python benchmarks/scale.py                     # half an hour on 2 cores
-    python benchmarks/scale.py --quick             # 300 trials, 40 trials, 8 workers: three minutes
-    python benchmarks/scale.py --only many short   # some of the three
-    python benchmarks/scale.py --write results/scale.md
+    python benchmarks/scale.py                # ten minutes on 2 cores
+    python benchmarks/scale.py busy --quick   # one of the two, smaller; writes no page
 
-many: one sweep through the real controller, store, TPE, asha and MLflow (SQLite). Only the workers are stubs that
+trials: one sweep through the real controller, store, TPE, asha and MLflow (SQLite). Only the workers are stubs that
 answer at once, without Ray and without training; every 100 trials they wait until MLflow has all of them, so that the
-processor time of a hundred trials is theirs alone. short: `seqsweep submit` with two Ray workers that do train.
-busy: the real controller and Ray actors that sleep in the place of training.
+processor time of a hundred trials is theirs alone. busy: the real controller and Ray actors that sleep in the place of
+training. Writes results/scale_<part>.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import itertools
 import json
 import math
 import os
-import platform
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import psutil
-from workload import Workload
+import rounds
 
 from seqsweep.cluster import pool as pools
 from seqsweep.cluster.messages import Advance, Advanced, Event, Probe
@@ -45,7 +42,6 @@ Row = tuple[str, str, str]
 SEQSWEEP = str(Path(sys.executable).with_name("seqsweep"))
 STEP = 100
 """Trials between two looks at the clock."""
-SHORT = Workload(hidden=16, trials=200, epochs=1, windows=320, context=24, horizon=6, val_windows=4, val_stride=6)
 
 
 def sweep_of(max_trials: int, epochs: int, **keys: Any) -> Sweep:
@@ -106,7 +102,7 @@ class InstantPool:
         """Nothing to let go of."""
 
 
-def run_many(folder: Path, count: int) -> list[Row]:
+def run_trials(folder: Path, count: int) -> list[Row]:
     """One sweep of `count` trials in this process."""
     from mlflow import MlflowClient
 
@@ -141,12 +137,11 @@ def run_many(folder: Path, count: int) -> list[Row]:
     found = client.search_runs([str(client.get_experiment_by_name(sweep.name).experiment_id)], max_results=50_000)
     first, last = statistics.median(costs[:3]), statistics.median(costs[-3:])
     seconds = leaderboard_seconds(folder, sweep.name)
-    return [("trials in MLflow, of those in the store", f"{len(found) - 1} of {count}", "all"),
-            (f"processor time a trial at {2 * STEP}", f"{first:.1f} ms", ""),
-            (f"processor time a trial at {count}", f"{last:.1f} ms", ""),
-            ("ratio", f"{last / first:.2f}", "at most 1.6"),
-            ("controller memory a trial", f"{memory:.1f} KiB", "at most 20 KiB"),
-            (f"`seqsweep leaderboard` of {count} trials", f"{seconds:.2f} s", "under 2 s")]
+    return [(f"one sweep of {count:,}: trials in MLflow", f"{len(found) - 1:,}", "all"),
+            (f"processor time a trial at {count:,} / at {2 * STEP} trials: {last:.1f} / {first:.1f} ms",
+             f"{last / first:.2f}", "at most 1.6"),
+            (f"controller's memory a trial, of {count:,}", f"{memory:.1f} KiB", "at most 20 KiB"),
+            (f"`seqsweep leaderboard` of {count:,} trials", f"{seconds:.2f} s", "under 2 s")]
 
 
 def until_projected(projector: Any) -> None:
@@ -166,27 +161,6 @@ def leaderboard_seconds(folder: Path, name: str) -> float:
                        stdout=subprocess.DEVNULL)
         took.append(time.perf_counter() - began)
     return statistics.median(took)
-
-
-def run_short(folder: Path, count: int) -> list[Row]:
-    """`count` trials of one epoch of about 10 ms through the command line."""
-    work = Workload(**(SHORT.setup | {"trials": count}))
-    work.write_series(folder / "series.csv")
-    (folder / "sweep.yaml").write_text(work.sweep(), encoding="utf-8")
-    environment = os.environ | {"SEQSWEEP_STORE": f"sqlite:///{folder}/seqsweep.db", "OMP_NUM_THREADS": "1",
-                                "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
-    subprocess.run([SEQSWEEP, "submit", "sweep.yaml"], check=True, cwd=folder, env=environment,
-                   stdout=subprocess.DEVNULL)
-    with Store.open(f"sqlite:///{folder}/seqsweep.db") as store:
-        records, facts = store.trials("benchmark"), store.sweep("benchmark").facts
-    training = sum(report.metrics["seconds"] for record in records for report in record.reports)
-    search = max(record.ended or 0.0 for record in records) - min(record.started for record in records)
-    rest = float(facts.get("ledger.project", 0.0))
-    beyond = 1e3 * (search + rest - training / work.workers) / count
-    return [("an epoch", f"{1e3 * training / count:.1f} ms", ""),
-            ("search, and what MLflow took after it", f"{search:.2f} s and {rest:.2f} s", ""),
-            (f"wall time beyond training a trial, of {count} on {work.workers} workers", f"{beyond:.1f} ms",
-             "at most 80 ms")]
 
 
 class Sleeper:
@@ -234,7 +208,7 @@ def run_busy(folder: Path, places: int, count: int) -> list[Row]:
     begin, end = (max(min(each)[0] for each in spans.values()), min(max(each)[1] for each in spans.values()))
     slept = sum(max(0.0, min(ended, end) - max(began, begin)) for each in spans.values() for began, ended in each)
     share = 100 * slept / (len(spans) * (end - begin))
-    return [(f"{len(spans)} workers busy, over {end - begin:.0f} s of {count} trials", f"{share:.1f} %",
+    return [(f"{len(spans)} workers busy, of {end - begin:.0f} s", f"{share:.1f} %",
              "at least 95 %")]
 
 
@@ -244,34 +218,32 @@ def enter(store: Store, sweep: Sweep) -> Lease:
     return store.acquire(sweep.name)
 
 
-def page(rows: Sequence[Row]) -> str:
-    """A Markdown table."""
-    lines = [f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}", "",
-             "| | measured | target |", "| --- | ---: | --- |"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+PARTS = {"trials": ("One sweep of many trials", run_trials, (5_000,), (300,)),
+         "busy": ("Many workers on few cores", run_busy, (16, 320), (8, 80))}
+"""Title, what is run, and its sizes: whole and quick."""
 
 
 def main() -> None:
-    """Run what is asked for and show the table."""
+    """Run what is asked for and write its page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", nargs="+", choices=["many", "short", "busy"], default=["many", "short", "busy"])
-    parser.add_argument("--trials", type=int, default=0, help="of `many`")
-    parser.add_argument("--write", type=Path, help="a Markdown file for the table")
     chosen = parser.parse_args()
-    rows: list[Row] = []
-    for part in chosen.only:
-        with tempfile.TemporaryDirectory(prefix="seqsweep-scale-") as name:
-            folder = Path(name)
-            if part == "many":
-                rows += run_many(folder, chosen.trials or (300 if chosen.quick else 5_000))
-            elif part == "short":
-                rows += run_short(folder, 40 if chosen.quick else 200)
-            else:
-                rows += run_busy(folder, *((8, 80) if chosen.quick else (16, 320)))
-    print(page(rows))
-    if chosen.write:
-        chosen.write.write_text(page(rows), encoding="utf-8")
+    for part in chosen.parts:
+        title, work, whole, quick = PARTS[part]
+        load = os.getloadavg()[0]
+        with tempfile.TemporaryDirectory(prefix="seqsweep-scale-") as folder:
+            found = work(Path(folder), *(quick if chosen.quick else whole))
+        page = "\n".join([
+            f"# {title}", *rounds.claims(found), "",
+            f"- Once. One-minute load before and after: {load:.1f}, {os.getloadavg()[0]:.1f}.",
+            f"- Device: {rounds.device()}.",
+            f"- Versions: {rounds.versions('seqsweep', 'ray', 'optuna', 'mlflow')}.",
+            f"- Commit {rounds.commit()}; {datetime.date.today().isoformat()}.",
+            f"- Command: `{rounds.command()}`.", ""])
+        print(page)
+        if not chosen.quick:
+            (rounds.RESULTS / f"scale_{part}.md").write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":
