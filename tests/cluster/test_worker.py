@@ -54,6 +54,18 @@ def test_what_is_given_up_within_an_epoch_is_begun_anew() -> None:
     assert curve(worker.do((Advance(0, 1, config(), 0, 3),))) == expected
 
 
+def test_what_is_held_is_gone_on_with_by_its_own_attempt_and_epoch_alone() -> None:
+    worker = Worker((toy_series(),), device="cpu")
+    (first,) = worker.do((Advance(0, 1, config(), 0, 1, want_checkpoint=True),)) or ()
+    assert isinstance(first, Advanced)
+    expected = curve(worker.do((Advance(0, 1, config(), 1, 3),)))
+    for attempt, epoch in ((1, 1), (2, 3)):  # it holds attempt 1 after epoch 3
+        (answer,) = worker.do((Advance(0, attempt, config(), epoch, 3),)) or ()
+        assert isinstance(answer, Advanced)
+        assert answer.need_checkpoint
+    assert curve(worker.do((Advance(0, 1, config(), 1, 3, checkpoint=first.last),))) == expected
+
+
 def test_a_long_epoch_in_this_process_lets_the_controller_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqsweep.cluster.pool._PULSE", 0.0)
     pool = LocalPool((toy_series(),), ResourcesConfig(workers=0))

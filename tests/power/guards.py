@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from search_guards import SEARCH
 from store_guards import STORE
+from tracking_guards import TRACKING
 
-GUARDS = (*STORE,)
+GUARDS = (*STORE, *SEARCH, *TRACKING)

@@ -8,6 +8,14 @@ KILLED = ("store/test_transactions.py::test_a_write_that_is_killed_leaves_nothin
 """A kill before each statement of each write."""
 REFUSED = ("store/test_lease.py::test_every_write_of_a_lost_lease_is_refused_and_nothing_is_written",)
 
+
+def parted(name: str, statement: str, begun_by: str = "self._held(lease)", file: str = "store/records.py") -> Guard:
+    """A transaction that is two without the guard: the second begins at this statement."""
+    depth = len(statement) - len(statement.lstrip())
+    return Guard(name, TRANSACTION, file, statement, f"{' ' * (depth - 4)}with {begun_by} as connection:\n{statement}",
+                 KILLED)
+
+
 TRANSACTIONS = (
     Guard("a write is all or nothing", TRANSACTION, "store/database.py",
           'connection.exec_driver_sql("BEGIN" if wait is None else "BEGIN IMMEDIATE")',
@@ -19,61 +27,32 @@ TRANSACTIONS = (
     Guard("a read sees one moment: PostgreSQL", TRANSACTION, "store/database.py",
           'isolation_level="REPEATABLE READ"', 'isolation_level="READ COMMITTED"',
           ("store/test_at_once.py::test_a_reader_sees_one_moment[postgres]",)),
-    Guard("a sweep is entered with its lease", TRANSACTION, "store/records.py",
-          "                record = _sweep(connection, name)\n                connection.execute(insert(leases)",
-          "                record = _sweep(connection, name)\n            with self._database.write() as connection:\n"
-          "                connection.execute(insert(leases)", KILLED),
-    Guard("a sweep is entered with its seal", TRANSACTION, "store/records.py",
-          "                seals.renew(connection, sweeps, sweeps.c.name == name)\n",
-          "            with self._database.write() as connection:\n"
-          "                seals.renew(connection, sweeps, sweeps.c.name == name)\n", KILLED),
-    Guard("a stop is written with the sweep's seal", TRANSACTION, "store/records.py",
-          "            seals.renew(connection, sweeps, sweeps.c.id == sweep.id)\n",
-          "        with self._database.write() as connection:\n"
-          "            seals.renew(connection, sweeps, sweeps.c.id == sweep.id)\n", KILLED),
-    Guard("a change of a sweep is written with its seal", TRANSACTION, "store/records.py",
-          "            seals.renew(connection, sweeps, sweeps.c.id == lease.sweep.id)\n",
-          "        with self._held(lease) as connection:\n"
-          "            seals.renew(connection, sweeps, sweeps.c.id == lease.sweep.id)\n", KILLED),
-    Guard("a trial's start is one transaction", TRANSACTION, "store/records.py",
-          "                seals.renew(connection, trials, trials.c.sweep_id == lease.sweep.id, trials.c.number == trial",
-          "            with self._held(lease) as connection:\n"
-          "                seals.renew(connection, trials, trials.c.sweep_id == lease.sweep.id, trials.c.number == trial",
-          KILLED),
-    Guard("reports and checkpoints are written together", TRANSACTION, "store/records.py",
-          "            append_reports(connection, row.id, reports, _ago(at))\n            for kind, blob in",
-          "            append_reports(connection, row.id, reports, _ago(at))\n        with self._held(lease) as connection:\n"
-          "            for kind, blob in", KILLED),
-    Guard("checkpoints are written with the trial's row", TRANSACTION, "store/records.py",
-          "            connection.execute(update(trials).where(trials.c.id == row.id).values(\n"
-          "                revision=_next_revision(connection, lease), curve=",
-          "        with self._held(lease) as connection:\n"
-          "            connection.execute(update(trials).where(trials.c.id == row.id).values(\n"
-          "                revision=_next_revision(connection, lease), curve=", KILLED),
-    Guard("a trial's last reports are written with its end", TRANSACTION, "store/records.py",
-          "            if best is not None:\n                checkpoints.put(connection, row.id, checkpoints.BEST, outcome",
-          "        with self._held(lease) as connection:\n"
-          "            if best is not None:\n                checkpoints.put(connection, row.id, checkpoints.BEST, outcome",
-          KILLED),
-    Guard("a trial's weights are written with its end", TRANSACTION, "store/records.py",
-          "            connection.execute(update(trials).where(trials.c.id == row.id).values(\n"
-          "                state=outcome.state",
-          "        with self._held(lease) as connection:\n"
-          "            connection.execute(update(trials).where(trials.c.id == row.id).values(\n"
-          "                state=outcome.state", KILLED),
-    Guard("weights make way in the transaction of the end", TRANSACTION, "store/records.py",
-          "            checkpoints.keep_best(", "        with self._held(lease) as connection:\n"
-          "            checkpoints.keep_best(", KILLED),
-    Guard("a stage's result takes the place of the earlier one", TRANSACTION, "store/records.py",
-          "            connection.execute(insert(stages)", "        with self._held(lease) as connection:\n"
-          "            connection.execute(insert(stages)", KILLED),
-    Guard("a damaged trial is forgotten whole", TRANSACTION, "store/mending.py",
-          "            connection.execute(delete(trials)", "        with self._store._held(self._lease) as connection:\n"
-          "            connection.execute(delete(trials)", KILLED),
-    Guard("a trial is reopened whole", TRANSACTION, "store/mending.py",
-          '            self._search_again(connection, f"the weights',
-          "        with self._store._held(self._lease) as connection:\n"
-          '            self._search_again(connection, f"the weights', KILLED),
+    parted("a sweep is entered with its seal",
+           "                seals.renew(connection, sweeps, sweeps.c.name == name)\n", "self._database.write()"),
+    parted("a sweep is entered with its lease", "                connection.execute(insert(leases)",
+           "self._database.write()"),
+    parted("a stop is written with the sweep's seal",
+           "            seals.renew(connection, sweeps, sweeps.c.id == sweep.id)\n", "self._database.write()"),
+    parted("a change of a sweep is written with its seal",
+           "            seals.renew(connection, sweeps, sweeps.c.id == lease.sweep.id)\n"),
+    parted("a trial's start is written with its seal",
+           "                seals.renew(connection, trials, trials.c.sweep_id == lease.sweep.id, trials.c.number == "),
+    parted("reports and checkpoints are written together",
+           "            for kind, blob in ((checkpoints.LAST, last), (checkpoints.BEST, best)):\n"),
+    parted("checkpoints are written with the trial's row",
+           "            connection.execute(update(trials).where(trials.c.id == row.id).values(\n"
+           "                revision=_next_revision(connection, lease), curve="),
+    parted("a trial's last reports are written with its end",
+           "            if best is not None:\n                checkpoints.put(connection, row.id, checkpoints.BEST,"),
+    parted("a trial's weights are written with its end",
+           "            connection.execute(update(trials).where(trials.c.id == row.id).values(\n"
+           "                state=outcome.state"),
+    parted("weights make way in the transaction of the end", "            checkpoints.keep_best("),
+    parted("a stage's result takes the place of the earlier one", "            connection.execute(insert(stages)"),
+    parted("a damaged trial is forgotten whole", "            connection.execute(delete(trials)",
+           "self._store._held(self._lease)", "store/mending.py"),
+    parted("a trial is reopened whole", '            self._search_again(connection, f"the weights',
+           "self._store._held(self._lease)", "store/mending.py"),
     Guard("tables are brought to another layout whole", TRANSACTION, "store/layout.py",
           "                _STEPS[version](connection)\n", "                _STEPS[version](connection)\n"
           '                connection.exec_driver_sql("COMMIT")\n                connection.exec_driver_sql("BEGIN")\n',
@@ -101,7 +80,8 @@ LEASES = (
           "    if False:\n", ("store/test_lease.py::test_the_second_controller_is_told_who_holds_the_sweep",)),
     Guard("a lease runs out", LEASE_CHECK, "store/lease.py", "row.expires <= row.clock or ", "row.expires == 0.0 or ",
           ("store/test_lease.py::test_a_dead_number_on_another_host_is_waited_for",)),
-    Guard("a dead process is replaced at once", LEASE_CHECK, "store/lease.py", "not _is_alive(row.pid, row.born)", "False",
+    Guard("a dead process is replaced at once", LEASE_CHECK, "store/lease.py", "not _is_alive(row.pid, row.born)",
+          "False",
           ("store/test_lease.py::test_a_dead_process_of_this_host_is_replaced_at_once",)),
     Guard("a dead process nobody has waited for is dead", LEASE_CHECK, "store/lease.py",
           "process.status() != psutil.STATUS_ZOMBIE and ", "",

@@ -1,4 +1,4 @@
-"""The table of guards is of this code: `make power`, which removes them, takes minutes, and is not run by each change."""
+"""The table of guards is of this code; whether each is missed is told by `make power`, which takes minutes."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def test_a_lease_is_kept_while_its_holder_writes_nothing(wind: Store) -> None:
     first = wind.holder("wind")
     assert first is not None
     with lease.kept():
-        until(lambda: expiry(wind) > first.expires + 1.0)
+        until(lambda: expiry(wind) > first.expires + 1.0, 20)
     assert lease.is_held()
 
 

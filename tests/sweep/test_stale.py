@@ -71,8 +71,9 @@ def search(store: Store, pool: LocalPool, observe: Callable[[Progress], None] = 
 
 
 def table(store: Store) -> list[tuple[object, ...]]:
-    return [(r.number, r.state, r.trial.params, r.outcome, [
-        {k: v for k, v in report.metrics.items() if k != "seconds"} for report in r.reports]) for r in store.trials("toy")]
+    return [(r.number, r.state, r.trial.params, r.outcome,
+             [{k: v for k, v in report.metrics.items() if k != "seconds"} for report in r.reports])
+            for r in store.trials("toy")]
 
 
 @pytest.fixture

@@ -7,12 +7,15 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from seqsweep.errors import Unavailable
+from seqsweep.tracking import client
 from seqsweep.tracking.client import connect
 
 
@@ -50,3 +53,22 @@ def test_a_deleted_database_is_made_anew_though_its_log_was_left(tmp_path: Path)
     assert (tmp_path / "mlflow.db-wal").stat().st_size > 0
     (tmp_path / "mlflow.db").unlink()
     assert [one.name for one in connect(uri).search_experiments()] == ["Default"]
+
+
+def test_first_comers_make_the_tables_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, alone, met = client._create_whole, threading.Lock(), list[str]()
+
+    def making(uri: str) -> None:
+        if not alone.acquire(blocking=False):
+            met.append("another is at it")
+            return
+        try:
+            time.sleep(0.3)  # for the other to come
+            make(uri)
+        finally:
+            alone.release()
+
+    monkeypatch.setattr(client, "_create_whole", making)
+    with ThreadPoolExecutor(2) as executor:
+        list(executor.map(connect, [f"sqlite:///{tmp_path}/mlflow.db"] * 2))
+    assert met == []

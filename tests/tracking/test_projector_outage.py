@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -140,6 +141,32 @@ def test_a_bug_in_mlflow_is_a_problem_not_an_end(store: Store, tmp_path: Path, m
     first, *_, last = (json.loads(line) for line in said.getvalue().splitlines())
     assert first["failure"] == {"passes": False, "problems": [["", "'run_uuid'", ""]]}
     assert (last["failure"], last["answered"], last["end"]) == (None, 1, True)
+
+
+def test_after_a_failure_what_is_there_is_asked_anew(store: Store, tmp_path: Path,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run was created, and the answer lost."""
+    fill(store)
+    uri, real, said, lost = f"sqlite:///{tmp_path}/mlflow.db", MlflowClient.create_run, io.StringIO(), list[str]()
+
+    def create_run(self: MlflowClient, *words: Any, **named: Any) -> Any:
+        made = real(self, *words, **named)
+        if named["run_name"] == "wind-1" and not lost:
+            lost.append(made.info.run_id)
+            raise ConnectionError("the answer is lost")
+        return made
+
+    monkeypatch.setattr(MlflowClient, "create_run", create_run)
+    projecting = Projecting({"store": place(tmp_path), "name": "wind", "uri": uri, "every": 0.05, "token": None}, said)
+    projecting.ask(1, last=False)
+    thread = threading.Thread(target=projecting.work)
+    thread.start()
+    until(lambda: '"answered": 1' in said.getvalue())
+    shown = runs_of(uri)
+    projecting.ask(2, last=True)
+    thread.join(60)
+    assert shown["wind-1"].info.run_id == lost[0]
+    assert len(shown) == 5
 
 
 def test_a_writer_that_is_killed_is_replaced(store: Store, tmp_path: Path) -> None:

@@ -196,6 +196,24 @@ def test_a_crash_before_the_alias_changes_no_champion(registry: Registry, packag
         registry.rollback("crash", "champion", by="ada", why="drift")
 
 
+def test_a_crash_in_the_story_changes_no_champion(registry: Registry, package: Path, run_id: str,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: object) -> None:
+        raise ConnectionError("gone")
+
+    for key in ("y:1", "y:2"):
+        register(registry, package, run_id, "untold", key)
+    promote(registry, "untold", 1)
+    promote(registry, "untold", 2)
+    with monkeypatch.context() as broken:
+        broken.setattr(registry._client, "set_model_version_tag", crash)
+        for change in (lambda: promote(registry, "untold", 1),
+                       lambda: registry.rollback("untold", "champion", by="ada", why="drift")):
+            with pytest.raises(Unavailable):
+                change()
+            assert registry.resolve("untold@champion").version == 2
+
+
 def test_a_dead_server_is_told_quickly_and_without_the_password() -> None:
     began = time.monotonic()
     for uri in ("http://ada:secret@127.0.0.1:9", "postgresql+psycopg://ada:secret@127.0.0.1:9/mlflow"):

@@ -262,7 +262,7 @@ class Search:
                 self._lost(event.worker, event.answer)
                 continue
             hand = self._hands.get(event.answer.trial)
-            if hand is None or (hand.worker, hand.dispatch) != (event.worker, event.answer.attempt):
+            if hand is None or hand.dispatch != event.answer.attempt:
                 continue
             if event.answer.failure is not None:
                 self._failed(hand, event.answer.failure)
