@@ -170,17 +170,17 @@ REPLAYS = (
 )
 
 RETRIES = (
-    Guard("two that turn SQLite's log on wait for each other", RETRY, "store/database.py",
+    Guard("who turns SQLite's log on waits for who writes", RETRY, "store/database.py",
           'if "locked" not in str(error) or time.monotonic() > deadline:', "if True:",
-          ("store/test_store.py::test_first_comers_create_the_tables_together[sqlite]",)),
+          ("store/test_at_once.py::test_a_store_whose_log_is_to_be_turned_on_waits_for_who_writes_to_it",)),
     Guard("a dropped connection is made anew", RETRY, "store/database.py", "pool_pre_ping=True", "pool_pre_ping=False",
           ("store/test_store_failures.py::test_a_dropped_connection_is_made_anew",)),
     Guard("a keeper tries again after an outage", RETRY, "store/lease.py",
           "            except SeqsweepError:\n                continue\n", "            except SeqsweepError:\n"
-          "                return\n", ("store/test_lease.py::test_a_lease_is_kept_while_its_holder_writes_nothing",)),
+          "                return\n", ("store/test_lease.py::test_an_outage_ends_no_lease",)),
     Guard("a lease that cannot be released runs out", RETRY, "store/lease.py",
           "with contextlib.suppress(Outage):", "with contextlib.suppress():",
-          ("store/test_store_failures.py::test_a_store_locked_for_long",)),
+          ("store/test_lease.py::test_an_outage_ends_no_lease",)),
 )
 
 STORE = (*TRANSACTIONS, *LEASES, *LOCKS, *REPLAYS, *RETRIES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -139,6 +140,20 @@ def test_of_two_that_make_a_store_the_first_ones_stays(tmp_path: Path, monkeypat
     monkeypatch.setattr(layout, "_put", late)
     with Store.open(url) as store:
         assert [sweep.name for sweep in store.sweeps()] == ["wind"]
+
+
+def test_a_store_whose_log_is_to_be_turned_on_waits_for_who_writes_to_it(tmp_path: Path) -> None:
+    """As of a file that was saved by other means than a copy."""
+    url = f"sqlite:///{tmp_path}/s.db"
+    Store.open(url).close()
+    other = sqlite3.connect(tmp_path / "s.db", check_same_thread=False, isolation_level=None)
+    other.execute("PRAGMA journal_mode = DELETE")
+    other.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(0.5, other.close)
+    timer.start()
+    with Store.open(url) as store:
+        assert store.sweeps() == []
+    timer.join()
 
 
 @pytest.mark.postgres
