@@ -125,7 +125,7 @@ class Search:
     def run(self) -> bool:
         """Search until the budget is spent: True then, False where a stop was asked for.
 
-        Raises SearchFailed on too many breakdowns or an error in user code, Conflict where a write finds the lease lost.
+        Raises SearchFailed on too many breakdowns or an error in user code, Conflict once the lease is found lost.
         """
         with (Clock(self._store, self._lease, self._stop, self._ledger) as self._clock, self._writer,
               self._ledger("idle")):
