@@ -160,7 +160,7 @@ def test_large_checkpoints_count_by_their_bytes(store: Store, monkeypatch: pytes
         assert not release.is_set()
         writer.put(write, blob=b"xx")
         writer.wait_for_room()
-    assert release.is_set()
+        assert release.is_set()
 
 
 @contextmanager

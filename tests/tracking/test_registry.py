@@ -207,11 +207,12 @@ def test_a_crash_in_the_story_changes_no_champion(registry: Registry, package: P
     promote(registry, "untold", 2)
     with monkeypatch.context() as broken:
         broken.setattr(registry._client, "set_model_version_tag", crash)
-        for change in (lambda: promote(registry, "untold", 1),
-                       lambda: registry.rollback("untold", "champion", by="ada", why="drift")):
-            with pytest.raises(Unavailable):
-                change()
-            assert registry.resolve("untold@champion").version == 2
+        with pytest.raises(Unavailable):
+            promote(registry, "untold", 1)
+        assert registry.resolve("untold@champion").version == 2
+        with pytest.raises(Unavailable):
+            registry.rollback("untold", "champion", by="ada", why="drift")
+    assert registry.resolve("untold@champion").version == 2
 
 
 def test_a_dead_server_is_told_quickly_and_without_the_password() -> None:
