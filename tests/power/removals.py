@@ -93,7 +93,8 @@ def remove(guard: Guard, root: Path) -> Verdict:
 
 def shown(verdicts: Sequence[tuple[Guard, Verdict]]) -> Table:
     """The verdicts for a terminal."""
-    table = Table("guard", "kind", "red without it")
+    table = Table("guard", "kind")
+    table.add_column("red without it", overflow="fold")
     for guard, verdict in verdicts:
         table.add_row(guard.name, guard.kind, verdict.said if verdict.colour == RED else f"[red]{verdict.colour}")
     return table
@@ -103,8 +104,9 @@ def page(verdicts: Sequence[tuple[Guard, Verdict]]) -> str:
     """The verdicts as Markdown."""
     counts = Counter(guard.kind for guard, _ in verdicts)
     found = sum(verdict.colour == RED for _, verdict in verdicts)
-    lines = [f"{found} of {len(verdicts)} guards, removed one at a time, were missed by a test (`make power`): "
-             + ", ".join(f"{counts[kind]} {kind}{'s' * (counts[kind] != 1)}" for kind in KINDS) + ".", "",
+    lines = ["What keeps a kill, a lost answer or another process from doing harm was taken out of the code, one guard "
+             f"at a time (`make power`): without {found} of {len(verdicts)} a test turns red. By kind: "
+             + ", ".join(f"{counts[kind]} {kind}{'s' * (counts[kind] != 1)}" for kind in KINDS if counts[kind]) + ".", "",
              "| guard | kind | where | red without it |", "| --- | --- | --- | --- |"]
     for guard, verdict in verdicts:
         said = f"`{verdict.said}`" if verdict.colour == RED else f"**{verdict.colour}**"
