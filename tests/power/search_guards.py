@@ -189,9 +189,10 @@ REPLAYS = (
     Guard("the logical clock replays ended trials", REPLAY, "sweep/order.py",
           "        if ended := self._ended(number):\n",
           "        if False and (ended := self._ended(number)):\n", IN_ORDER),
-    Guard("a replay asks for no trial anew", REPLAY, "sweep/order.py", "        if record is None:\n"
-          "            return super()._ask(like)\n",
-          "        if True:\n            return super()._ask(like)\n", IN_ORDER),
+    Guard("a replay asks for no trial anew", REPLAY, "sweep/order.py",
+          "        if record is None:\n            return super()._ask(like)\n",
+          "        if True:\n            return super()._ask(like)\n",
+          ("sweep/test_order.py::test_a_replay_takes_the_trials_there_are_and_asks_for_none_of_them",)),
     Guard("a replayed trial ends once", REPLAY, "sweep/order.py",
           "        if record is not None and record.outcome is not None:\n            with self._ledger(\"ask\"):\n",
           "        if False and record is not None and record.outcome is not None:\n"
