@@ -6,7 +6,6 @@ from guard import LEASE_CHECK, LOCK, REPLAY, RETRY, Guard
 
 STALE = ("sweep/test_stale.py::test_what_is_stale_changes_no_trial",)
 RESUMED = ("sweep/test_search.py::test_a_stop_leaves_a_checkpoint_and_resuming_gives_the_same_table",)
-LOST = ("sweep/test_search.py::test_a_lost_worker_costs_nothing_but_time",)
 IN_ORDER = ("sweep/test_order.py::test_fewer_or_more_workers_than_lanes_compute_the_same_table",
             "sweep/test_order.py::test_one_table_whatever_the_timing_and_the_kills")
 
@@ -124,7 +123,7 @@ REPLAYS = (
           STALE),
     Guard("a trial sent again begins at its checkpoint", REPLAY, "sweep/search.py",
           "        hand.worker, hand.fresh, hand.leaving = worker, True, False\n        hand.rewind()\n",
-          "        hand.worker, hand.fresh, hand.leaving = worker, True, False\n", LOST),
+          "        hand.worker, hand.fresh, hand.leaving = worker, True, False\n", STALE),
     Guard("a worker that forgot is sent the checkpoint", REPLAY, "sweep/search.py",
           "        hand.fresh = answer.need_checkpoint\n", "        hand.fresh = False\n", STALE),
     Guard("with a worker that forgot training goes back", REPLAY, "sweep/search.py",
@@ -197,9 +196,6 @@ REPLAYS = (
           "        if record is not None and record.outcome is not None:\n            with self._ledger(\"ask\"):\n",
           "        if False and record is not None and record.outcome is not None:\n"
           "            with self._ledger(\"ask\"):\n", IN_ORDER),
-    Guard("a replay stops no trial where it went on", REPLAY, "sweep/order.py",
-          "decides = not lane.ended and lane.end is None and len(curve) == lane.step",
-          "decides = not lane.ended and lane.end is None", IN_ORDER),
     Guard("a search is not made twice", REPLAY, "pipeline.py",
           "        return stage is not None and stage.key == self._search_key()\n", "        return False\n",
           ("pipeline/test_submit.py::test_submitting_again_trains_nothing_and_says_so",)),

@@ -18,6 +18,7 @@ from seqsweep.config.sweep import ResourcesConfig
 from seqsweep.errors import Conflict
 from seqsweep.store.records import Store
 from seqsweep.sweep import Progress, Search, clock
+from seqsweep.sweep.hand import Hand
 
 RESOURCES = ResourcesConfig(workers=0, kernel="torch")
 
@@ -83,12 +84,13 @@ def expected(tmp_path: Path) -> list[tuple[object, ...]]:
         return table(whole)
 
 
-@pytest.mark.parametrize("checkpoints", [0.0, math.inf], ids=["each answer", "none"])
+@pytest.mark.parametrize("checkpoints", [lambda epoch: True, lambda epoch: epoch == 0, lambda epoch: False],
+                         ids=["of each epoch", "of the first", "none"])
 @pytest.mark.parametrize("pool", [HalfDead, Forgetful])
 def test_what_is_stale_changes_no_trial(
-        store: Store, expected: list[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch, checkpoints: float,
-        pool: Callable[[], LocalPool]) -> None:
-    monkeypatch.setattr("seqsweep.sweep.search.CHECKPOINT_EVERY", checkpoints)
+        store: Store, expected: list[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch,
+        checkpoints: Callable[[int], bool], pool: Callable[[], LocalPool]) -> None:
+    monkeypatch.setattr(Hand, "at_stake", lambda hand, *_: math.inf if checkpoints(hand.epoch) else 0.0)
     assert search(store, pool())
     assert table(store) == expected
 
