@@ -209,12 +209,9 @@ REPLAYS = (
     Guard("a fork is told once", REPLAY, "forks.py",
           "    if known is not None and known.key == key and TOLD in record.facts:\n", "    if False:\n",
           ("pipeline/test_forks.py::test_a_fork_that_was_told_is_not_told_again",)),
-    Guard("a fork that has begun is told nothing more", REPLAY, "forks.py",
-          "or store.trials(sweep.name, curves=False, limit=1):", "or False:",
-          ("pipeline/test_forks.py::test_a_fork_goes_on_under_its_name_and_needs_its_parent_no_more",)),
     Guard("each target is repaired once", REPLAY, "repair.py",
           "if remedy is None or (target and (remedy, target) in self._gone):", "if remedy is None:",
-          ("doctor/test_examination.py::test_a_damaged_trial_is_forgotten_and_trained_anew",)),
+          ("doctor/test_examination.py::test_what_several_findings_ask_for_is_done_once",)),
 )
 
 LOCKS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -25,14 +26,22 @@ def test_a_kill_while_the_tables_are_made_leaves_no_broken_database(tmp_path: Pa
     process = subprocess.Popen([sys.executable, "-c", script],
                                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "platform")},
                                cwd=tmp_path, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not any(path.stat().st_size > 0 for path in tmp_path.glob("mlflow.db*")):
-        time.sleep(0.005)
-    time.sleep(0.05)
+    while process.poll() is None and not any(tables(tmp_path / name) for name in ("mlflow.db", "mlflow.db.new")):
+        time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL  # it was in the middle
     assert [one.name for one in connect(uri).search_experiments()] == ["Default"]
     left = {path.name for path in tmp_path.glob("mlflow.db*")}
     assert left - {"mlflow.db-wal", "mlflow.db-shm"} == {"mlflow.db", "mlflow.db.lock"}  # those two are SQLite's own
+
+
+def tables(path: Path) -> int:
+    """How many tables a file has by now."""
+    with (contextlib.suppress(sqlite3.Error),
+          contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=0)) as connection):
+        found: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        return found
+    return 0
 
 
 def test_half_made_tables_are_told_with_the_way_out(tmp_path: Path) -> None:
