@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -184,18 +185,22 @@ def test_a_writer_that_is_killed_is_replaced(store: Store, tmp_path: Path) -> No
 
 
 def test_no_writer_outlives_its_controller(store: Store, tmp_path: Path) -> None:
+    """Though it waits for an MLflow that takes what is asked and never answers."""
     fill(store)
     script = ("import os, signal, sys, time; from seqsweep.tracking.projector import Projector\n"
               "writer = Projector(sys.argv[1], 'wind', sys.argv[2], every=0.05); writer.start()\n"
               "while not writer._stdin: time.sleep(0.01)\n"
               "import psutil; print(*(child.pid for child in psutil.Process().children()), flush=True)\n"
               "os.kill(os.getpid(), signal.SIGKILL)")
-    command = [sys.executable, "-c", script, place(tmp_path), f"sqlite:///{tmp_path}/mlflow.db"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    left = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False, timeout=60)
-    assert left.returncode == -9
-    (number,) = left.stdout.split()
-    until(lambda: not psutil.pid_exists(int(number)))
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        command = [sys.executable, "-c", script, place(tmp_path), f"http://127.0.0.1:{silent.getsockname()[1]}"]
+        left = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False, timeout=60)
+        assert left.returncode == -9
+        (number,) = left.stdout.split()
+        until(lambda: not psutil.pid_exists(int(number)), 20)
 
 
 def test_no_password_is_on_a_command_line(store: Store, tmp_path: Path, free_port: int) -> None:
