@@ -34,8 +34,8 @@ from guards import GUARDS  # noqa: E402
 
 HUNG = 60
 """Seconds after which a test that does not end counts as red."""
-GIVEN_UP = 900
-"""Seconds after which a run that does not end is killed whole."""
+GIVEN_UP, GIVEN_UP_WHOLE = 240, 3600
+"""Seconds after which a run of one guard's tests, and that of all of them, is killed whole."""
 RED, GREEN, SKIPPED, BROKEN = "red", "NOT FOUND", "skipped here", "does not run"
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--no-header", "--tb=no", "-rfE"]
 
@@ -49,14 +49,14 @@ class Verdict(NamedTuple):
     """The failing test, or what went wrong."""
 
 
-def run_tests(root: Path, tests: Iterable[str], *options: str) -> Verdict:
+def run_tests(root: Path, tests: Iterable[str], *options: str, seconds: float) -> Verdict:
     """Run tests of a checkout."""
     environment = os.environ | {"PYTHONPATH": str(root / "platform"), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "400"}
     process = subprocess.Popen([*PYTEST, f"--timeout={HUNG}", *options, *(f"tests/{test}" for test in tests)], cwd=root,
                                env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                stdin=subprocess.DEVNULL, start_new_session=True)
     try:
-        output, _ = process.communicate(timeout=GIVEN_UP)
+        output, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -86,7 +86,7 @@ def remove(guard: Guard, root: Path) -> Verdict:
     whole = path.read_bytes()
     path.write_text(guard.removed(root), encoding="utf-8")
     try:
-        return run_tests(root, guard.tests, "-x")
+        return run_tests(root, guard.tests, "-x", seconds=GIVEN_UP)
     finally:
         path.write_bytes(whole)
 
@@ -131,7 +131,8 @@ def main() -> int:
         root = copy_of(ROOT, Path(folder))
         for guard in chosen:
             guard.removed(root)
-        before = run_tests(root, dict.fromkeys(test for guard in chosen for test in guard.tests))
+        before = run_tests(root, dict.fromkeys(test for guard in chosen for test in guard.tests),
+                           seconds=GIVEN_UP_WHOLE)
         if before.colour in (RED, BROKEN):
             console.print(f"nothing was removed, and yet: {before.colour}: {before.said}", markup=False)
             return 1
