@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sqlite3
@@ -20,28 +19,32 @@ from seqsweep.tracking import client
 from seqsweep.tracking.client import connect
 
 
+MAKING = """
+import os, signal, sys
+from sqlalchemy import Engine, event
+from seqsweep.tracking.client import connect
+
+made = []
+
+def kill(connection, cursor, statement, *_):
+    if made:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "CREATE TABLE trace_metrics" in statement:
+        made.append(statement)
+
+event.listen(Engine, "before_cursor_execute", kill)
+connect(sys.argv[1])
+"""
+
+
 def test_a_kill_while_the_tables_are_made_leaves_no_broken_database(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    script = f"from seqsweep.tracking.client import connect; connect({uri!r})"
-    process = subprocess.Popen([sys.executable, "-c", script],
-                               env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "platform")},
-                               cwd=tmp_path, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not any(tables(tmp_path / name) for name in ("mlflow.db", "mlflow.db.new")):
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL  # it was in the middle
+    done = subprocess.run([sys.executable, "-c", MAKING, uri], cwd=tmp_path, stderr=subprocess.DEVNULL, check=False,
+                          env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "platform")})
+    assert done.returncode == -signal.SIGKILL  # it was in the middle
     assert [one.name for one in connect(uri).search_experiments()] == ["Default"]
     left = {path.name for path in tmp_path.glob("mlflow.db*")}
     assert left - {"mlflow.db-wal", "mlflow.db-shm"} == {"mlflow.db", "mlflow.db.lock"}  # those two are SQLite's own
-
-
-def tables(path: Path) -> int:
-    """How many tables a file has by now."""
-    with (contextlib.suppress(sqlite3.Error),
-          contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=0)) as connection):
-        found: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        return found
-    return 0
 
 
 def test_half_made_tables_are_told_with_the_way_out(tmp_path: Path) -> None:
