@@ -18,7 +18,6 @@ from seqsweep.errors import Unavailable
 from seqsweep.tracking import client
 from seqsweep.tracking.client import connect
 
-
 MAKING = """
 import os, signal, sys
 from sqlalchemy import Engine, event
