@@ -25,7 +25,7 @@ RESOURCES = ResourcesConfig(workers=0, kernel="torch")
 
 
 class HalfDead(LocalPool):
-    """Every fifth answer is not heard: its worker counts as lost, and what it said comes after all, beside the next.
+    """Every fourth answer is not heard: its worker counts as lost, and what it said comes after all, beside the next.
 
     Whoever goes on trains to the end.
     """
@@ -40,7 +40,7 @@ class HalfDead(LocalPool):
 
     def wait(self, timeout: float) -> list[Event]:
         events = super().wait(timeout)
-        if events and next(self._answers) % 5 == 0:
+        if events and next(self._answers) % 4 == 0:
             self._late += events
             return [Event(0, Lost("the way to it is cut"))]
         late, self._late = self._late, []

@@ -104,8 +104,17 @@ def test_an_upload_cut_off_is_gone_on_with(registry: Registry, package: Path, ru
         with pytest.raises(Unavailable, match="cut off"):
             register(registry, package, run_id, "cut", "c:1")
     with monkeypatch.context() as broken:
-        broken.setattr(registry._client, "set_registered_model_alias", cut)
-        with pytest.raises(Unavailable):
+        broken.setattr(registry._client, "create_model_version", cut)
+        with pytest.raises(Unavailable, match="cut off"):
+            register(registry, package, run_id, "cut", "c:1")
+
+    def no_alias(*_: object) -> None:
+        raise ConnectionError("no alias")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(registry._client, "log_model_artifacts", cut)  # they are there
+        broken.setattr(registry._client, "set_registered_model_alias", no_alias)
+        with pytest.raises(Unavailable, match="no alias"):
             register(registry, package, run_id, "cut", "c:1")
     version = register(registry, package, run_id, "cut", "c:1")
     assert (version.version, version.aliases) == (1, ("challenger",))
