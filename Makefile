@@ -7,7 +7,7 @@ DEMO := demo
 ROUNDS := 10
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check chaos bench gpu clean
+.PHONY: help install demo test test-all check chaos power bench gpu clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ check: $(VENV)/installed  ## ruff, mypy, the fast tests
 
 chaos: $(VENV)/installed  ## kill controllers, workers and nodes a thousand times, fill the disk: an hour; goes on where it was
 	$(BIN)/python tests/chaos/campaign.py --totals .chaos.json --write benchmarks/results/chaos.md
+
+power: $(VENV)/installed  ## take each transaction, lease check, retry guard, replay guard and lock away: a test must turn red
+	$(BIN)/python tests/power/removals.py --write benchmarks/results/power.md
 
 $(VENV)/rivals: $(VENV)/installed
 	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'

@@ -20,10 +20,10 @@ STAGE = "fork"
 def tell_parent(store: Store, lease: Lease, sweep: Sweep) -> str:
     """Keep the parent's trials that the fork is told, once its data are known; returns what a person should read.
 
-    Empty for a sweep that is no fork, and for one that has begun: its search knows what it was told then.
+    Empty for a sweep that is no fork, and for one that was told before: its search knows what that was.
     """
     record = store.sweep(sweep.name)
-    if FORKED_FROM not in record.facts or store.trials(sweep.name, curves=False, limit=1):
+    if FORKED_FROM not in record.facts:
         return ""
     name, known = str(record.facts[FORKED_FROM]), store.stage(sweep.name, STAGE)
     key = digest([identity(specification(sweep)), record.data_hash])

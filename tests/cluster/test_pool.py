@@ -299,6 +299,25 @@ def test_while_the_controller_itself_was_away_no_worker_hangs(impatient: RayPool
     assert event.answer.reports
 
 
+def test_a_controller_that_froze_while_it_waited_blames_no_worker(
+        impatient: RayPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    all_up(impatient)
+    ask(impatient, Advance(43, 1, config(), 0, 1))
+    impatient.submit(0, Advance(43, 1, config(epochs=100_000), 1, 100_000, slice_s=60.0))
+    assert impatient._slots[0].patience == 2.0
+
+    def frozen(places: list[Any], **_: object) -> tuple[list[Any], list[Any]]:
+        time.sleep(2.5)
+        return [], places  # what came meanwhile has not been read
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ray, "wait", frozen)
+        assert impatient.wait(0.1) == []
+    impatient.kill(0)
+
+
 def test_a_kernel_that_the_workers_cannot_run_is_refused_before_any_trial(
         ray_pool: RayPool, data: tuple[Prepared, ...]) -> None:
     pool = RayPool(data, ResourcesConfig(workers=1, kernel="triton", gpus_per_worker=0.0), most=1)

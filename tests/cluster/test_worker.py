@@ -47,11 +47,25 @@ def test_signs_of_life_come_within_an_epoch_and_change_nothing() -> None:
     assert signs == 3 * (5 + 1)  # optimiser steps and the validation of each epoch
 
 
-def test_what_is_given_up_within_an_epoch_is_begun_anew() -> None:
+@pytest.mark.parametrize("mates", [0, 1])
+def test_what_is_given_up_within_an_epoch_is_begun_anew(mates: int) -> None:
     worker = Worker((toy_series(),), device="cpu")
-    assert worker.do((Advance(0, 1, config(), 0, 3),), pulse=0.0) is None
-    expected = curve(Worker((toy_series(),), device="cpu").do((Advance(0, 1, config(), 0, 3),)))
-    assert curve(worker.do((Advance(0, 1, config(), 0, 3),))) == expected
+    packed = config().model_copy(update={"program": ProgramConfig(kernel="stacked", packed=True)})
+    assert worker.do(tuple(Advance(trial, 1, packed, 0, 3) for trial in range(1 + mates)), pulse=0.0) is None
+    expected = curve(Worker((toy_series(),), device="cpu").do((Advance(0, 1, packed, 0, 3),)))
+    assert curve(worker.do((Advance(0, 1, packed, 0, 3),))) == expected
+
+
+def test_what_is_held_is_gone_on_with_by_its_own_attempt_and_epoch_alone() -> None:
+    worker = Worker((toy_series(),), device="cpu")
+    (first,) = worker.do((Advance(0, 1, config(), 0, 1, want_checkpoint=True),)) or ()
+    assert isinstance(first, Advanced)
+    expected = curve(worker.do((Advance(0, 1, config(), 1, 3),)))
+    for attempt, epoch in ((1, 1), (2, 3)):  # it holds attempt 1 after epoch 3
+        (answer,) = worker.do((Advance(0, attempt, config(), epoch, 3),)) or ()
+        assert isinstance(answer, Advanced)
+        assert answer.need_checkpoint
+    assert curve(worker.do((Advance(0, 1, config(), 1, 3, checkpoint=first.last),))) == expected
 
 
 def test_a_long_epoch_in_this_process_lets_the_controller_look_up(monkeypatch: pytest.MonkeyPatch) -> None:

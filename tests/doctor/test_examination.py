@@ -263,6 +263,15 @@ def test_a_damaged_trial_is_forgotten_and_trained_anew(settings: Settings, finis
     assert table(settings, "load") == before  # random search draws the same for a number
 
 
+def test_what_several_findings_ask_for_is_done_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store.open(settings.store) as store, store._database.write() as connection:
+        connection.execute(text("UPDATE seqsweep_trials SET seed = seed + 1 WHERE number = 1"))
+    monkeypatch.setattr("seqsweep.repair.examine", lambda *words: examine(*words) * 2)
+    mended = repair("load", settings)
+    assert mended.failed == ()
+    assert sum("is not what was written" in line for line in mended.done) == 1
+
+
 def test_weights_of_the_winner_come_back_by_training_it_again(settings: Settings, finished: Path,
                                                               monkeypatch: pytest.MonkeyPatch) -> None:
     before = table(settings, "load")

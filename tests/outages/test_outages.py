@@ -26,10 +26,12 @@ from seqsweep.cluster.pool import LocalPool
 from seqsweep.config.loader import load_sweep
 from seqsweep.config.settings import Settings
 from seqsweep.errors import Outage
+from seqsweep.ledger import Ledger
+from seqsweep.outage import Patience
 from seqsweep.records import TrialState
 from seqsweep.store import records as stored
 from seqsweep.store.records import Store
-from seqsweep.sweep import Progress, Search
+from seqsweep.sweep import Progress, Search, clock
 from seqsweep.tracking.client import connect
 
 TRIALS = 6
@@ -181,6 +183,40 @@ def test_an_outage_that_does_not_end_is_told_as_it_is(tmp_path: Path, monkeypatc
     with Store.open(settings.store) as store:
         assert store.sweep("load").state == "failed"
         assert [record.state for record in store.trials("load")] == [TrialState.COMPLETE]
+
+
+def test_a_stop_ends_the_waiting_for_a_place() -> None:
+    stop, tries = threading.Event(), list[int]()
+
+    def work() -> None:
+        tries.append(1)
+        stop.set()
+        raise Outage("the store is away")
+
+    with pytest.raises(Outage, match="away"):
+        Patience(lambda line: None, stop)(work)
+    assert len(tries) == 1
+
+
+def test_after_an_outage_a_stop_is_heard_and_the_lease_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "_LOOK_EVERY", 0.02)
+    monkeypatch.setattr(clock, "_RENEW_EVERY", 0.0)
+    asked, stop, away = Store.stop_requested, threading.Event(), [1, 1, 1]
+
+    def stop_requested(self: Store, name: str) -> bool:
+        if away:
+            raise Outage(f"the store is away, for another {away.pop()}")
+        return asked(self, name)
+
+    monkeypatch.setattr(Store, "stop_requested", stop_requested)
+    with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
+        store.create_sweep("toy", "", "{}", "hash", {})
+        lease = store.acquire("toy")
+        with clock.Clock(store, lease, stop, Ledger()):
+            until(lambda: store.sweep("toy").active_seconds > 0, 10)
+            assert not away
+            store.request_stop("toy")
+            until(stop.is_set, 10)
 
 
 # -- the whole, with Ray and real servers, for as long as an outage lasts

@@ -13,9 +13,11 @@ import seqsweep
 from seqsweep.config.loader import load_sweep
 from seqsweep.config.settings import Settings
 from seqsweep.errors import Conflict, InvalidSweep, NotFound
+from seqsweep.forks import tell_parent
 from seqsweep.store import seals
 from seqsweep.store.records import Store
 from seqsweep.store.tables import sweeps
+from seqsweep.submission import PARENT_UID, enter, forked
 from seqsweep.tracking.client import connect
 from seqsweep.tracking.runs import find_run
 
@@ -112,6 +114,21 @@ def test_a_fork_goes_on_under_its_name_and_needs_its_parent_no_more(place: Path,
     assert told(settings, "kept") == known
     assert list(grown.trials["learning_rate"]) == list(straight.trials["learning_rate"])
     assert len(grown.trials) == 6
+
+
+def test_a_fork_that_was_told_is_not_told_again(place: Path, settings: Settings, parent: seqsweep.SweepResult) -> None:
+    """Killed before its first trial, it goes on with what it was told, whatever has become of its parent."""
+    fork = forked(load_sweep(wider(place)), "again")
+    with Store.open(settings.store) as store:
+        enter(store, fork, "", "load")
+        with store.acquire("again") as lease:
+            store.update_sweep(lease, data_hash=store.sweep("load").data_hash)
+            assert "5 of the 5 ended trials" in tell_parent(store, lease, fork)
+            known = told(settings, "again")
+            store.update_sweep(lease, facts={PARENT_UID: "that of a sweep that is gone"})
+            assert tell_parent(store, lease, fork) == ""
+    assert told(settings, "again") == known
+    assert len(known) == 5
 
 
 def test_on_other_data_nothing_is_told_and_that_is_said(place: Path, settings: Settings, capsys: Said) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,22 @@ def test_a_ledger_is_kept_as_facts_and_added_to() -> None:
     assert later.facts()["ledger.train"] == 3.0
     assert later.facts()["ledger.projector"] == 3.0
     assert read({"python": "3.11"}) == {}
+
+
+def test_seconds_that_two_threads_add_are_all_counted() -> None:
+    class Slow(dict[str, float]):
+        """Between what it says and what it is told another thread comes."""
+
+        def get(self, key: str, default: Any = None) -> Any:
+            found = super().get(key, default)
+            time.sleep(0.001)
+            return found
+
+    ledger = Ledger()
+    ledger._seconds = Slow(ledger._seconds)
+    with ThreadPoolExecutor(2) as executor:
+        list(executor.map(lambda _: ledger.add({PROJECTOR: 1.0}), range(20)))
+    assert ledger.seconds()[PROJECTOR] == 20.0
 
 
 def test_the_age_of_a_process_is_that_of_the_process() -> None:

@@ -122,7 +122,7 @@ def test_submitting_again_trains_nothing_and_says_so(finished: seqsweep.SweepRes
                                                      capsys: Said) -> None:
     before = table(settings, "load", times=True)
     with Store.open(settings.store) as store:
-        uses = store.test_uses(store.sweep("load").data_hash or "")
+        uses, stages = store.test_uses(store.sweep("load").data_hash or ""), store.stages("load")
     capsys.readouterr()
     again = seqsweep.submit(forecasting(place / "load.csv"), settings)
     said = capsys.readouterr().err
@@ -132,7 +132,7 @@ def test_submitting_again_trains_nothing_and_says_so(finished: seqsweep.SweepRes
     assert again.model == "load/1"
     assert len(Registry(settings.tracking_uri).versions("load")) == 1
     with Store.open(settings.store) as store:
-        assert store.test_uses(store.sweep("load").data_hash or "") == uses
+        assert (store.test_uses(store.sweep("load").data_hash or ""), store.stages("load")) == (uses, stages)
     assert len(runs_of(settings, "load")) == 5
 
 

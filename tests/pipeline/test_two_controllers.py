@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +22,15 @@ import yaml
 from shell import environment, until
 from small_sweeps import forecasting, settings_in, table, write_series
 
+from seqsweep import pipeline
+from seqsweep.config.loader import load_sweep
 from seqsweep.config.settings import Settings
-from seqsweep.errors import NotFound, Unavailable
-from seqsweep.store.records import Store
+from seqsweep.config.sweep import Sweep
+from seqsweep.errors import Conflict, InvalidData, NotFound, Unavailable
+from seqsweep.records import Trial
+from seqsweep.store import lease as leasing
+from seqsweep.store.records import Lease, Store
+from seqsweep.submission import enter
 from seqsweep.tracking.client import connect
 
 SUBMIT = """
@@ -197,6 +204,89 @@ def test_on_another_host_the_lease_is_waited_for_and_then_taken(place: Path, set
 
 
 def expired(settings: Settings) -> bool:
-    with Store.open(settings.store) as store, store._database.read() as connection:
-        left: float = connection.exec_driver_sql("SELECT expires FROM seqsweep_leases").scalar_one()
-    return left < time.time()
+    with Store.open(settings.store) as store:
+        return expires(store) < time.time()
+
+
+# -- in this process, at a moment that is made to come
+
+
+class Lines:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+
+    def stage(self, name: str, detail: str = "") -> None:
+        self.stages.append(name)
+
+    def progress(self, progress: object) -> None:
+        pass
+
+
+def submit(sweep: Sweep, settings: Settings) -> list[str]:
+    """The names of the stages that were told; what it raises is raised."""
+    lines = Lines()
+    pipeline.submit(sweep, "", settings, lines, threading.Event())
+    return lines.stages
+
+
+def test_what_another_began_meanwhile_is_not_overwritten(
+        place: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another controller begins and ends between the first look at the sweep and the lease."""
+    sweep = load_sweep(forecasting(place / "load.csv", register=None))
+    with Store.open(settings.store) as store:
+        enter(store, sweep, "")
+    acquire, others = Store.acquire, [Trial(0, {}, 1)]
+
+    def late(self: Store, name: str, ttl: float | None = None) -> Lease:
+        with acquire(self, name) as other:
+            while others:
+                self.start_trial(other, others.pop())
+        return acquire(self, name, ttl)
+
+    monkeypatch.setattr(Store, "acquire", late)
+    with pytest.raises(Conflict, match=r"(?s)differs from the sweep stored under this name.*seed: 3 -> 4"):
+        submit(sweep.model_copy(update={"seed": 4}), settings)
+    with Store.open(settings.store) as store:
+        assert json.loads(store.sweep("load").spec)["seed"] == 3
+
+
+def test_the_sweep_is_held_while_its_data_are_prepared(
+        place: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long that takes."""
+    monkeypatch.setattr(leasing, "TTL", 0.9)
+    monkeypatch.setattr(pipeline, "_PROJECTION_GRACE", 0.1)
+
+    def prepare(sweep: Sweep) -> object:
+        with Store.open(settings.store) as store:
+            first = store.holder("load")
+            assert first is not None
+            until(lambda: expires(store) > first.expires + 0.5, 10)
+        raise InvalidData("enough was seen")
+
+    monkeypatch.setattr(pipeline, "_prepared", prepare)
+    with pytest.raises(InvalidData, match="enough"):
+        submit(load_sweep(forecasting(place / "load.csv", register=None)), settings)
+
+
+def test_a_controller_that_lost_the_sweep_writes_no_run_of_it(
+        place: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepare(sweep: Sweep) -> object:
+        with Store.open(settings.store) as store, store._database.write() as connection:
+            connection.exec_driver_sql("UPDATE seqsweep_leases SET token = token + 1")
+        raise InvalidData("enough was seen")
+
+    monkeypatch.setattr(pipeline, "_prepared", prepare)
+    lines = Lines()
+    with pytest.raises(InvalidData, match="enough"):
+        pipeline.submit(load_sweep(forecasting(place / "load.csv", register=None)), "", settings, lines,
+                        threading.Event())
+    assert "mlflow" not in lines.stages
+    assert not (place / "mlflow.db").exists()
+
+
+def expires(store: Store) -> float:
+    with store._database.read() as connection:
+        found: float = connection.exec_driver_sql("SELECT expires FROM seqsweep_leases").scalar_one()
+    return found

@@ -197,10 +197,9 @@ def test_two_checkpoints_to_go_on_from_are_kept_and_one_of_weights(store: Store)
         assert store.last_checkpoint("wind", 5) == (epoch, b"%d" % epoch)
 
 
-def test_a_store_of_the_first_layout_is_brought_up_to_date(store: Store, store_url: str) -> None:
-    fill(store)
-    before = everything(store_url), last(store_url)
-    sqlite = store_url.startswith("sqlite")
+def to_the_first_layout(store: Store) -> None:
+    """Make the tables what they were before rows had seals, and trials two checkpoints to go on from."""
+    sqlite = store._database.is_sqlite
     with store._database.write() as connection:
         rows = connection.execute(text(
             "SELECT trial_id, kind, epoch, blob FROM seqsweep_checkpoints ORDER BY epoch")).all()
@@ -216,6 +215,12 @@ def test_a_store_of_the_first_layout_is_brought_up_to_date(store: Store, store_u
         for table, column in (("sweeps", "seal"), ("stages", "seal"), ("trials", "seal"), ("trials", "curve")):
             connection.execute(text(f"ALTER TABLE seqsweep_{table} DROP COLUMN {column}"))
         connection.execute(text("UPDATE seqsweep_schema SET version = 1"))
+
+
+def test_a_store_of_the_first_layout_is_brought_up_to_date(store: Store, store_url: str) -> None:
+    fill(store)
+    before = everything(store_url), last(store_url)
+    to_the_first_layout(store)
     store.close()
     with Store.open(store_url):
         pass

@@ -17,9 +17,9 @@ import pytest
 from shell import until
 from sqlalchemy import select, update
 
-from seqsweep.errors import Conflict
+from seqsweep.errors import Conflict, Outage
 from seqsweep.records import Outcome, Reason, Report, Trial, TrialState
-from seqsweep.store.records import Store
+from seqsweep.store.records import Lease, Store
 from seqsweep.store.tables import leases
 
 CONTROLLER = """
@@ -126,8 +126,30 @@ def test_a_lease_is_kept_while_its_holder_writes_nothing(wind: Store) -> None:
     first = wind.holder("wind")
     assert first is not None
     with lease.kept():
-        until(lambda: expiry(wind) > first.expires + 1.0)
+        until(lambda: expiry(wind) > first.expires + 1.0, 20)
     assert lease.is_held()
+
+
+def test_an_outage_ends_no_lease(wind: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its keeper tries again, and one that cannot be released runs out."""
+    away, renew = [1, 1], Lease.renew
+
+    def renewing(self: Lease) -> None:
+        if away:
+            raise Outage(f"the store is away, for another {away.pop()}")
+        renew(self)
+
+    def releasing(self: Lease) -> None:
+        raise Outage("the store is away")
+
+    monkeypatch.setattr(Lease, "renew", renewing)
+    monkeypatch.setattr(Lease, "release", releasing)
+    with wind.acquire("wind", ttl=0.6) as lease, lease.kept():
+        first = expiry(wind)
+        until(lambda: expiry(wind) > first, 20)
+        assert not away
+    time.sleep(0.7)
+    wind.acquire("wind")
 
 
 def test_a_keeper_ends_with_its_lease(wind: Store) -> None:

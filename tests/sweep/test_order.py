@@ -16,7 +16,8 @@ from toys import toy_sweep
 
 from seqsweep.cluster.messages import Advance, Advanced, Event, Failure, Lost, Probe
 from seqsweep.config.sweep import Sweep
-from seqsweep.records import Reason, Report, TrialState
+from seqsweep.records import Reason, Report, Trial, TrialState
+from seqsweep.search.brain import Brain
 from seqsweep.store.records import Store
 from seqsweep.sweep import Progress, search_of
 from seqsweep.sweep import search as controller
@@ -245,6 +246,25 @@ def test_a_larger_budget_goes_on_in_order(url: str, tmp_path: Path) -> None:
     assert expected[:7] == first
     assert run_through(url, short, 1) == first
     assert run_through(url, whole, 2) == expected
+
+
+def test_a_replay_takes_the_trials_there_are_and_asks_for_none_of_them(
+        url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the brain would answer today."""
+    sweep, asked, ask = sweep_of(workers=2), list[int](), Brain.ask
+    with Store.open(url) as store, pytest.raises(Killed):
+        search(store, sweep, StubPool(2, 0, kill_after=20))
+
+    def asking(self: Brain, number: int, like: Trial | None = None) -> Trial | None:
+        asked.append(number)
+        return ask(self, number, like)
+
+    monkeypatch.setattr(Brain, "ask", asking)
+    with Store.open(url) as store:
+        stored = [record.number for record in store.trials("toy")]
+        assert search(store, sweep, StubPool(2, 1))
+        assert len(stored) > 1
+        assert sorted(stored + asked) == [record.number for record in store.trials("toy")]
 
 
 def test_a_sweep_keeps_the_workers_it_began_with(url: str, expected: Any) -> None:

@@ -291,6 +291,43 @@ def test_every_reason_has_words(store: Store) -> None:
         assert found.message in record.outcome.message
 
 
+class Killed(Exception):
+    """The controller was killed."""
+
+
+def test_a_resume_remembers_how_often_a_trial_broke_down(store: Store) -> None:
+    times: list[int] = []
+
+    def fault(works: tuple[Advance, ...]) -> Lost | None:
+        if works[0].trial != 1:
+            return None
+        times.append(1)
+        if len(times) == 3:
+            raise Killed
+        return Lost("killed")
+
+    with pytest.raises(Killed):
+        Story(store, toy_sweep(retries=2), fault)
+    story = Story(store, toy_sweep(retries=2), fault)
+    assert (story.records[1].state, story.records[1].attempts, len(times)) == (TrialState.FAILED, 3, 4)
+
+
+def test_breakdowns_before_a_resume_count(store: Store) -> None:
+    sweep = toy_sweep(retries=0, budget={"max_trials": 6, "max_failed_trials": 1})
+
+    def fault(works: tuple[Advance, ...]) -> Lost | None:
+        if works[0].trial == 2 and len(store.trials("toy")) == 3 and not resumed:
+            raise Killed
+        return Lost("killed") if works[0].trial in (0, 3) else None
+
+    resumed = False
+    with pytest.raises(Killed):
+        Story(store, sweep, fault)
+    resumed = True
+    with pytest.raises(SearchFailed, match="2 trials broke down"):
+        Story(store, sweep, fault)
+
+
 def test_a_worker_that_was_killed_for_memory_is_lost_and_its_trial_cut(store: Store) -> None:
     killed = Lost("vm cpu pid 7: the node was running low on memory", Reason.OUT_OF_MEMORY)
     sweep = toy_sweep(retries=1)

@@ -117,9 +117,12 @@ def test_asha_prunes_and_tells_the_step(store: Store) -> None:
     assert all(record.outcome and record.outcome.reason is Reason.PRUNED for record in pruned)
 
 
-def test_a_stop_leaves_a_checkpoint_and_resuming_gives_the_same_table(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pruner", [{"type": "none"}, {"type": "asha", "min_epochs": 1, "eta": 2}], ids=str)
+def test_a_stop_leaves_a_checkpoint_and_resuming_gives_the_same_table(
+        store: Store, tmp_path: Path, pruner: dict[str, Any]) -> None:
+    sweep = toy_sweep(early_terminate=pruner)
     with Store.open(f"sqlite:///{tmp_path / 'whole.db'}") as whole:
-        assert search(whole, toy_sweep())
+        assert search(whole, sweep)
         expected = table(whole)
     for epochs in range(1, 18, 2):  # stop ever later, resume, until it is through
         stop, seen = threading.Event(), [0]
@@ -129,11 +132,11 @@ def test_a_stop_leaves_a_checkpoint_and_resuming_gives_the_same_table(store: Sto
             if seen[0] >= most:
                 stop.set()
 
-        if search(store, toy_sweep(), fault=count, stop=stop):
+        if search(store, sweep, fault=count, stop=stop):
             break
         running = [record for record in store.trials("toy") if record.state is TrialState.RUNNING]
         assert len(running) <= 1
-    assert search(store, toy_sweep())
+    assert search(store, sweep)
     assert table(store) == expected
 
 
@@ -241,6 +244,15 @@ def test_the_time_budget_ends_running_trials_with_what_they_have(store: Store) -
     assert records[0].outcome.value is not None
     assert store.best_weights("toy", 0) is not None
     assert store.sweep("toy").active_seconds >= 2.9
+
+
+def test_time_spent_before_a_kill_counts(store: Store) -> None:
+    sweep = toy_sweep(budget={"max_trials": 6, "max_time": "50s"})
+    store.create_sweep(sweep.name, "", sweep.model_dump_json(by_alias=True), "hash", {})
+    with store.acquire(sweep.name) as lease:
+        store.update_sweep(lease, active_seconds=51.0)
+    assert search(store, sweep)
+    assert store.trials("toy") == []
 
 
 def test_a_finite_space_ends_the_search_honestly(store: Store) -> None:

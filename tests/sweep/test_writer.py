@@ -160,7 +160,7 @@ def test_large_checkpoints_count_by_their_bytes(store: Store, monkeypatch: pytes
         assert not release.is_set()
         writer.put(write, blob=b"xx")
         writer.wait_for_room()
-    assert release.is_set()
+        assert release.is_set()
 
 
 @contextmanager
@@ -281,3 +281,30 @@ def test_news_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines == ["it is locked, for 2 s now; all waits", "it is locked, for 4 s now; all waits",
                      *(f"it is locked, for {seconds} s now; all waits" for seconds in (8, 16, 32, 64)),
                      "the store is back after 80 s"]
+
+
+def test_after_a_write_that_failed_nothing_is_written(store: Store) -> None:
+    done: list[int] = []
+
+    def write(lease: Lease, number: int, at: float | None = None) -> None:
+        if number == 1:
+            raise Unavailable("the tables are gone")
+        done.append(number)
+
+    with pytest.raises(Unavailable, match="gone"), writer_of(store) as writer:
+        for number in range(4):
+            writer.put(write, number)
+    assert done == [0]
+
+
+def test_the_end_waits_for_the_write_in_hand(store: Store) -> None:
+    release, done = threading.Event(), threading.Event()
+
+    def write(lease: Lease, at: float | None = None) -> None:
+        release.wait(30)
+        done.set()
+
+    with writer_of(store, release.set) as writer:
+        writer.put(write)
+        until(lambda: writer._trying_since)
+    assert done.is_set()

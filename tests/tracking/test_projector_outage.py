@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -142,6 +144,32 @@ def test_a_bug_in_mlflow_is_a_problem_not_an_end(store: Store, tmp_path: Path, m
     assert (last["failure"], last["answered"], last["end"]) == (None, 1, True)
 
 
+def test_after_a_failure_what_is_there_is_asked_anew(store: Store, tmp_path: Path,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run was created, and the answer lost."""
+    fill(store)
+    uri, real, said, lost = f"sqlite:///{tmp_path}/mlflow.db", MlflowClient.create_run, io.StringIO(), list[str]()
+
+    def create_run(self: MlflowClient, *words: Any, **named: Any) -> Any:
+        made = real(self, *words, **named)
+        if named["run_name"] == "wind-1" and not lost:
+            lost.append(made.info.run_id)
+            raise ConnectionError("the answer is lost")
+        return made
+
+    monkeypatch.setattr(MlflowClient, "create_run", create_run)
+    projecting = Projecting({"store": place(tmp_path), "name": "wind", "uri": uri, "every": 0.05, "token": None}, said)
+    projecting.ask(1, last=False)
+    thread = threading.Thread(target=projecting.work, daemon=True)
+    thread.start()
+    until(lambda: '"answered": 1' in said.getvalue(), 25)
+    shown = runs_of(uri)
+    projecting.ask(2, last=True)
+    thread.join(60)
+    assert shown["wind-1"].info.run_id == lost[0]
+    assert len(shown) == 5
+
+
 def test_a_writer_that_is_killed_is_replaced(store: Store, tmp_path: Path) -> None:
     lease, uri = fill(store), f"sqlite:///{tmp_path}/mlflow.db"
     writer = Projector(place(tmp_path), "wind", uri, every=0.05)
@@ -157,18 +185,22 @@ def test_a_writer_that_is_killed_is_replaced(store: Store, tmp_path: Path) -> No
 
 
 def test_no_writer_outlives_its_controller(store: Store, tmp_path: Path) -> None:
+    """Though it waits for an MLflow that takes what is asked and never answers."""
     fill(store)
     script = ("import os, signal, sys, time; from seqsweep.tracking.projector import Projector\n"
               "writer = Projector(sys.argv[1], 'wind', sys.argv[2], every=0.05); writer.start()\n"
               "while not writer._stdin: time.sleep(0.01)\n"
               "import psutil; print(*(child.pid for child in psutil.Process().children()), flush=True)\n"
               "os.kill(os.getpid(), signal.SIGKILL)")
-    command = [sys.executable, "-c", script, place(tmp_path), f"sqlite:///{tmp_path}/mlflow.db"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    left = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False, timeout=60)
-    assert left.returncode == -9
-    (number,) = left.stdout.split()
-    until(lambda: not psutil.pid_exists(int(number)))
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        command = [sys.executable, "-c", script, place(tmp_path), f"http://127.0.0.1:{silent.getsockname()[1]}"]
+        left = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False, timeout=60)
+        assert left.returncode == -9
+        (number,) = left.stdout.split()
+        until(lambda: not psutil.pid_exists(int(number)), 20)
 
 
 def test_no_password_is_on_a_command_line(store: Store, tmp_path: Path, free_port: int) -> None:

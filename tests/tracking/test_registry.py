@@ -104,8 +104,17 @@ def test_an_upload_cut_off_is_gone_on_with(registry: Registry, package: Path, ru
         with pytest.raises(Unavailable, match="cut off"):
             register(registry, package, run_id, "cut", "c:1")
     with monkeypatch.context() as broken:
-        broken.setattr(registry._client, "set_registered_model_alias", cut)
-        with pytest.raises(Unavailable):
+        broken.setattr(registry._client, "create_model_version", cut)
+        with pytest.raises(Unavailable, match="cut off"):
+            register(registry, package, run_id, "cut", "c:1")
+
+    def no_alias(*_: object) -> None:
+        raise ConnectionError("no alias")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(registry._client, "log_model_artifacts", cut)  # they are there
+        broken.setattr(registry._client, "set_registered_model_alias", no_alias)
+        with pytest.raises(Unavailable, match="no alias"):
             register(registry, package, run_id, "cut", "c:1")
     version = register(registry, package, run_id, "cut", "c:1")
     assert (version.version, version.aliases) == (1, ("challenger",))
@@ -194,6 +203,25 @@ def test_a_crash_before_the_alias_changes_no_champion(registry: Registry, packag
     assert registry.rollback("crash", "champion", by="ada", why="drift").version == 1
     with pytest.raises(Conflict):
         registry.rollback("crash", "champion", by="ada", why="drift")
+
+
+def test_a_crash_in_the_story_changes_no_champion(registry: Registry, package: Path, run_id: str,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: object) -> None:
+        raise ConnectionError("gone")
+
+    for key in ("y:1", "y:2"):
+        register(registry, package, run_id, "untold", key)
+    promote(registry, "untold", 1)
+    promote(registry, "untold", 2)
+    with monkeypatch.context() as broken:
+        broken.setattr(registry._client, "set_model_version_tag", crash)
+        with pytest.raises(Unavailable):
+            promote(registry, "untold", 1)
+        assert registry.resolve("untold@champion").version == 2
+        with pytest.raises(Unavailable):
+            registry.rollback("untold", "champion", by="ada", why="drift")
+    assert registry.resolve("untold@champion").version == 2
 
 
 def test_a_dead_server_is_told_quickly_and_without_the_password() -> None:

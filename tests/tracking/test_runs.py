@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -21,6 +22,7 @@ from mlflow.entities import Metric, Run
 from seqsweep.errors import Unavailable
 from seqsweep.records import Outcome, Reason, Report, Trial, TrialState
 from seqsweep.store.records import Lease, Store, SweepState
+from seqsweep.tracking import runs as projection
 from seqsweep.tracking.notes import VIEW_TAG, VIEWS, view_tag
 from seqsweep.tracking.runs import Runs, find_run, project
 
@@ -282,6 +284,25 @@ def test_a_run_whose_answer_was_lost_is_found_again(store: Store, uri: str) -> N
     assert set(runs_of(uri)) == set(runs)
 
 
+def test_of_two_runs_every_process_keeps_the_same(store: Store, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whatever order each is told of them, so that two at once do not delete both."""
+    fill(store)
+    project(store, "wind", uri)
+    client, child = MlflowClient(uri), find_run(uri, store.sweep("wind"), 1)
+    assert child is not None
+    run = client.get_run(child)
+    client.create_run(run.info.experiment_id, start_time=1, tags={
+        key: run.data.tags[key] for key in ("seqsweep.uid", "seqsweep.trial", "mlflow.parentRunId")})
+    deleted = list[str]()
+    monkeypatch.setattr(MlflowClient, "delete_run", lambda self, run_id: deleted.append(run_id))
+    search = projection._search
+    for order in (list, lambda found: list(found)[::-1]):
+        monkeypatch.setattr(projection, "_search", lambda *words, order=order: iter(order(search(*words))))
+        Runs(store, "wind", uri)
+    assert len(deleted) == 2
+    assert len(set(deleted)) == 1
+
+
 def test_half_a_projection_is_completed(store: Store, uri: str) -> None:
     fill(store)
     project(store, "wind", uri)
@@ -349,6 +370,42 @@ def test_a_curve_longer_than_a_request_and_infinity(store: Store, uri: str) -> N
     points = history(uri, runs_of(uri)["wind-3"])
     assert [point[0] for point in points["val_mae"]] == list(range(1, 501))
     assert float(points["val_mae"][0][2]) > 1e308
+
+
+def test_a_long_curve_cut_short_is_completed(store: Store, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a running trial, between the requests that its points take."""
+    lease, real, requests = fill(store), MlflowClient.log_batch, list[int]()
+    store.save_progress(lease, 3, [report(epoch, 0.1) for epoch in range(4, 501)], last=b"l", best=None, epoch=500)
+
+    def failing(self: MlflowClient, run_id: str, *words: Any, **named: Any) -> None:
+        if len(named.get("metrics", ())) > 500:
+            requests.append(1)
+            if len(requests) == 2:
+                raise ConnectionError("gone")
+        real(self, run_id, *words, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", failing)
+        with pytest.raises(Unavailable, match="gone"):
+            project(store, "wind", uri)
+    project(store, "wind", uri)
+    assert sorted(point[0] for point in history(uri, runs_of(uri)["wind-3"])["val_mae"]) == list(range(1, 501))
+
+
+def test_an_experiment_that_another_sweep_made_meanwhile_is_taken(store: Store, uri: str,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(store)
+    real, made = MlflowClient.get_experiment_by_name, list[str]()
+
+    def late(self: MlflowClient, name: str) -> object:
+        if not made:
+            made.append(self.create_experiment(name))
+            return None  # it was asked before
+        return real(self, name)
+
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", late)
+    project(store, "wind", uri)
+    assert len(runs_of(uri)) == 5
 
 
 def test_a_deleted_experiment_is_told(store: Store, uri: str) -> None:

@@ -149,7 +149,7 @@ class Store:
         Returns the state the sweep is in now. One that has ended stays as it is.
         """
         with self._database.write() as connection:
-            sweep = _sweep(connection, name)
+            sweep = _sweep(connection, name, lock=True)  # its controller may be ending it
             if sweep.state not in (SweepState.QUEUED, SweepState.RUNNING, SweepState.STOPPING):
                 return sweep.state
             held = leasing.holder(connection, sweep.id) is not None
@@ -324,6 +324,7 @@ class Store:
         """
         same = (test_uses.c.data_hash == data_hash, test_uses.c.sweep == sweep, test_uses.c.model == model)
         with self._database.write() as connection:
+            connection.execute(select(sweeps.c.id).where(sweeps.c.name == sweep).with_for_update())
             if connection.execute(select(func.count()).select_from(test_uses).where(*same)).scalar_one() == 0:
                 connection.execute(insert(test_uses).values(data_hash=data_hash, sweep=sweep, model=model,
                                                             created=now()))
@@ -346,9 +347,10 @@ def _ago(at: float | None) -> float:
     return 0.0 if at is None else max(0.0, time.monotonic() - at)
 
 
-def _sweep(connection: Connection, name: str) -> SweepRecord:
+def _sweep(connection: Connection, name: str, *, lock: bool = False) -> SweepRecord:
     name = _plain(name)
-    row = connection.execute(select(sweeps).where(sweeps.c.name == name)).one_or_none()
+    wanted = select(sweeps).where(sweeps.c.name == name)
+    row = connection.execute(wanted.with_for_update() if lock else wanted).one_or_none()
     if row is None:
         names = list(connection.execute(select(sweeps.c.name)).scalars())
         near = difflib.get_close_matches(name, names, n=1)

@@ -23,18 +23,12 @@ class Clock:
         self._before = store.sweep(lease.sweep.name).active_seconds
         self._began = time.monotonic()
         self._end = threading.Event()
-        self._lost: Conflict | None = None
         self._thread = threading.Thread(target=self._beat, name="seqsweep-clock", daemon=True)
 
     @property
     def active_seconds(self) -> float:
         """Search time, summed over resumes."""
         return self._before + time.monotonic() - self._began
-
-    def check(self) -> None:
-        """Raise Conflict where another controller took the lease; `stop` was set then."""
-        if self._lost is not None:
-            raise self._lost
 
     def _beat(self) -> None:
         renewed = time.monotonic()
@@ -46,9 +40,8 @@ class Clock:
                     self._store.update_sweep(self._lease, active_seconds=self.active_seconds,
                                              facts=self._ledger.facts())  # as every write, it renews the lease
                     renewed = time.monotonic()
-            except Conflict as lost:
-                self._lost = lost
-                self._stop.set()
+            except Conflict:
+                self._stop.set()  # the next write tells it
                 break
             except SeqsweepError:
                 continue  # an outage ends, and the lease is ours unless another took it

@@ -125,7 +125,7 @@ class Search:
     def run(self) -> bool:
         """Search until the budget is spent: True then, False where a stop was asked for.
 
-        Raises SearchFailed on too many breakdowns or an error in user code, Conflict when the lease was lost.
+        Raises SearchFailed on too many breakdowns or an error in user code, Conflict once the lease is found lost.
         """
         with (Clock(self._store, self._lease, self._stop, self._ledger) as self._clock, self._writer,
               self._ledger("idle")):
@@ -137,7 +137,6 @@ class Search:
                 elif not self._hands and self._finished():
                     return True
                 self._gather(0.5)
-            self._clock.check()
             self._leave()
         return False
 
@@ -262,7 +261,7 @@ class Search:
                 self._lost(event.worker, event.answer)
                 continue
             hand = self._hands.get(event.answer.trial)
-            if hand is None or (hand.worker, hand.dispatch) != (event.worker, event.answer.attempt):
+            if hand is None or hand.dispatch != event.answer.attempt:
                 continue
             if event.answer.failure is not None:
                 self._failed(hand, event.answer.failure)
