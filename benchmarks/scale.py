@@ -169,11 +169,11 @@ class Sleeper:
     def __init__(self, *_: Any) -> None:
         self.name = f"sleeper {os.getpid()}"
 
-    def ready(self) -> str:
-        """Its name."""
-        return self.name
+    def ready(self, kernel: str) -> tuple[str, str]:
+        """Its name, and no reason to refuse any kernel."""
+        return self.name, ""
 
-    def do(self, work: tuple[Advance | Probe, ...]) -> tuple[Advanced, ...]:
+    def do(self, work: tuple[Advance | Probe, ...], pulse: float) -> tuple[Advanced, ...]:
         """Sleep for each in turn."""
         return tuple(self.advance(each) for each in work if isinstance(each, Advance))
 
