@@ -194,6 +194,13 @@ def test_numbers_as_times(tmp_path: Path, times: Any) -> None:
     assert data.info.seasons == ()
 
 
+def test_differences_are_seasons_where_no_frequency_tells(tmp_path: Path) -> None:
+    path = written(tmp_path, series_table(60))
+    differences = {"differences": (7, 1, 5)}
+    assert prepare(forecast(path, prepare=differences))[0].info.seasons == (5, 7)
+    assert prepare(forecast(path, prepare=differences, data={"time": "t"}))[0].info.seasons == (24, 168)
+
+
 def test_parquet_csv_and_npz_give_the_same_data(tmp_path: Path) -> None:
     table = series_table(40)
     table["t"] = pd.to_datetime(table["t"])
