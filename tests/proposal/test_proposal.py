@@ -168,6 +168,14 @@ def test_recordings_of_people(tmp_path: Path) -> None:
     assert "not known before the class is" in " ".join(found.document.split())
 
 
+def test_a_label_may_stand_in_one_row_of_each_sequence(tmp_path: Path) -> None:
+    table = pd.read_csv(FILES["long_form"][0](tmp_path)).drop(columns="code")
+    table["activity"] = table["activity"].where(table["frame"] == 3)
+    table.to_csv(tmp_path / "sparse.csv", index=False)
+    found = propose(str(tmp_path / "sparse.csv"))
+    assert "2 classes of 45 sequences each" in found.document
+
+
 def test_sequences_need_no_equal_steps(tmp_path: Path) -> None:
     table = pd.read_csv(FILES["long_form"][0](tmp_path)).drop(columns="frame")
     table.insert(1, "seconds", np.cumsum(np.random.default_rng(0).random(len(table))).round(3))

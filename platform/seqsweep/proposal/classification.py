@@ -89,14 +89,9 @@ class _Facts:
     """Columns that could be the class too."""
 
     @cached_property
-    def first_S(self) -> Ints:  # noqa: N802
-        """The first row of each sequence."""
-        return self.view.order.sorted_T[self.view.order.bounds[:-1]]
-
-    @cached_property
     def count_C(self) -> Ints:  # noqa: N802
         """Sequences of each class."""
-        return np.bincount(self.label.code_T[self.first_S])
+        return np.bincount(self.view.order.code_of(self.label))
 
     @cached_property
     def groups(self) -> list[Column]:
@@ -191,7 +186,7 @@ class _Facts:
 
     def _is_label_again(self, column: Column) -> bool:
         """Whether each of its values goes with one class, and each class with one of its values."""
-        both_2S = np.stack([column.code_T[self.first_S], self.label.code_T[self.first_S]])
+        both_2S = np.stack([self.view.order.code_of(column), self.view.order.code_of(self.label)])
         return int(np.unique(both_2S, axis=1).shape[1]) == column.distinct == self.label.distinct
 
     def _prepare(self, missing: int) -> Line:

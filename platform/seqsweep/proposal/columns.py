@@ -49,6 +49,8 @@ class Column:
     @cached_property
     def code_T(self) -> Ints:  # noqa: N802
         """Number of each entry's value in the order they appear; -1 where it is missing."""
+        if pd.api.types.is_datetime64_any_dtype(self.entries.dtype):
+            return pd.factorize(self.entries)[0].astype(np.int64)  # some years have no name
         return encode([self.entries])[0]
 
     @cached_property

@@ -69,10 +69,14 @@ class Order:
         """(S + 1): series s holds the sorted rows from bounds[s] up to bounds[s + 1]."""
         return np.concatenate([[0], np.cumsum(self.length_S)])
 
+    def code_of(self, column: Column) -> Ints:
+        """(S,) the highest code a column has in each series: of one that is constant in each, its value's."""
+        code_S: Ints = np.maximum.reduceat(column.code_T[self.sorted_T], self.bounds[:-1])
+        return code_S
+
     def is_constant(self, column: Column) -> bool:
         """Whether a column has one value in each series, and never none."""
-        code_T = column.code_T[self.sorted_T]
-        high_S = np.maximum.reduceat(code_T, self.bounds[:-1])
+        code_T, high_S = column.code_T[self.sorted_T], self.code_of(column)
         low_S = np.minimum.reduceat(np.where(code_T < 0, len(code_T), code_T), self.bounds[:-1])
         return bool(np.all((high_S == low_S) & (high_S >= 0)))
 
@@ -252,8 +256,15 @@ def _refuse_unsorted(time: Column, candidates: Sequence[Column], name: str) -> N
     twice = "stands for the second time" if np.count_nonzero(same) > 1 else "comes after a later one"
     series = f" in series {apart.entries.iloc[row]}" if apart is not None else ""
     raise InvalidData(Problem(
-        f"{name}, row {time.entries.index[row]}, column {time.name}", f"{time.entries.iloc[row]} {twice}{series}",
+        f"{name}, row {time.entries.index[row]}, column {time.name}", f"{_shown(time, row)} {twice}{series}",
         "one row a time, sorted by it" + ("; no column was found that tells series apart" if apart is None else "")))
+
+
+def _shown(time: Column, row: int) -> str:
+    try:
+        return str(time.entries.iloc[row])
+    except (ValueError, OverflowError, NotImplementedError):  # a year that Python has no name for
+        return f"a time of {_stamps(time)[row]} ns"
 
 
 def _first_wrong(stamps_T: Ints, code_T: Ints) -> tuple[float, int]:
