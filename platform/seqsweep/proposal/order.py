@@ -19,9 +19,9 @@ from seqsweep.errors import InvalidData, Problem
 from seqsweep.proposal.columns import Column, Floats64
 from seqsweep.proposal.page import frequency_words, listed, named
 
-TIME_WORDS = frozenset({"time", "timestamp", "date", "datetime", "ds", "t", "step", "day", "hour", "week", "month",
-                        "quarter", "year", "period", "second", "seconds", "minute", "minutes", "cycle", "visit",
-                        "frame", "tick"})
+TIME_WORDS = frozenset({"time", "timestamp", "date", "datetime", "ds", "ts", "t", "step", "day", "hour", "week",
+                        "month", "quarter", "year", "period", "second", "seconds", "minute", "minutes", "cycle",
+                        "visit", "frame", "tick"})
 SERIES_WORDS = frozenset({
     "id", "series", "sequence", "meter", "store", "item", "sku", "product", "sensor", "unit", "device", "station",
     "site", "patient", "subject", "user", "customer", "symbol", "ticker", "recording", "engine", "machine", "vehicle",
