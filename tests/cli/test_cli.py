@@ -16,7 +16,7 @@ import yaml
 from shell import SEQSWEEP, answer, environment, refusal, seqsweep
 from small_sweeps import forecasting, write_series
 
-VERBS = ("validate", "schema", "plan", "submit", "list", "status", "stop", "resume", "leaderboard", "project",
+VERBS = ("init", "validate", "schema", "plan", "submit", "list", "status", "stop", "resume", "leaderboard", "project",
          "predict", "promote", "rollback", "doctor")
 
 

@@ -117,7 +117,9 @@ def test_no_window_sees_its_own_future_through_interpolation(tmp_path_factory: p
     folder = tmp_path_factory.mktemp("gaps")
     rng = np.random.default_rng(seed)
     table = series_table(60, seed=seed)
-    table["y"] = table["y"].where(rng.random(60) > 0.3)
+    observed = rng.random(60) > 0.3
+    observed[0] = True  # what leads a series is the training mean, which is fitted on later rows too
+    table["y"] = table["y"].where(observed)
     path = written(folder, table)
     try:
         (data,) = prepare(forecast(path, prepare={"fill": "interpolate", "scale": "none"}))
@@ -192,6 +194,13 @@ def test_numbers_as_times(tmp_path: Path, times: Any) -> None:
     assert data.info.time == "number"
     assert data.times_T * data.info.time_unit == pytest.approx(list(times))
     assert data.info.seasons == ()
+
+
+def test_differences_are_seasons_where_no_frequency_tells(tmp_path: Path) -> None:
+    path = written(tmp_path, series_table(60))
+    differences = {"differences": (7, 1, 5)}
+    assert prepare(forecast(path, prepare=differences))[0].info.seasons == (5, 7)
+    assert prepare(forecast(path, prepare=differences, data={"time": "t"}))[0].info.seasons == (24, 168)
 
 
 def test_parquet_csv_and_npz_give_the_same_data(tmp_path: Path) -> None:

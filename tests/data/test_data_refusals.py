@@ -32,6 +32,7 @@ FORECAST: list[tuple[str, Change, dict[str, Any], list[str]]] = [
     ("missing", cell(7, "y", None), {}, ["row 7, column y", "missing", "prepare.fill"]),
     ("missing covariate", cell(9, "k", None), {}, ["row 9, column k", "missing"]),
     ("infinite", cell(7, "p", "inf"), {}, ["row 7, column p", "inf", "finite"]),
+    ("endless", cell(7, "k", "9" * 400), {}, ["row 7, column k", "inf", "finite"]),
     ("missing id", cell(7, "id", None), {}, ["row 7, column id", "the id is missing"]),
     ("unreadable time", cell(7, "t", "yesterday"), {}, ["row 7, column t", "'yesterday'", "ISO 8601"]),
     ("missing time", cell(7, "t", None), {}, ["row 7, column t", "ISO 8601"]),

@@ -40,7 +40,8 @@ def main() -> None:
     from seqsweep.cli.interrupts import leave_at_once
 
     leave_at_once()
-    from seqsweep.cli import sweeps  # noqa: F401, I001 - they register their verbs, in this order
+    from seqsweep.cli import init  # noqa: F401, I001 - they register their verbs, in this order
+    from seqsweep.cli import sweeps  # noqa: F401
     from seqsweep.cli import models  # noqa: F401
     from seqsweep.cli import doctor  # noqa: F401
 

@@ -64,7 +64,8 @@ class DataInfo(Config):
     difference_scales: tuple[float, ...] = ()
     """Deviation over the training rows of each `<target>:diff<steps>` feature, before it was divided by it."""
     seasons: tuple[int, ...] = ()
-    """Candidate seasonal periods in steps, shortest first, from freq: half-hourly gives (48, 336)."""
+    """Candidate seasonal periods in steps, shortest first, from freq: half-hourly gives (48, 336); where there is none,
+    the seasons of `prepare.differences`."""
     data_hash: str
     """SHA-256 of the columns used and of how they were split and prepared."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -22,9 +23,22 @@ def read_numbers(column: pd.Series[Any]) -> tuple[npt.NDArray[np.float64], Mask]
         return column.to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(column), dtype=bool)
     if pd.api.types.is_datetime64_any_dtype(column.dtype) or pd.api.types.is_timedelta64_dtype(column.dtype):
         return np.full(len(column), np.nan), column.notna().to_numpy(dtype=bool)
-    parsed = pd.to_numeric(column.astype(object), errors="coerce")
+    try:
+        parsed = pd.to_numeric(column.astype(object), errors="coerce")
+    except OverflowError:
+        parsed = pd.to_numeric(column.astype(object).map(_without_endless), errors="coerce")
     bad = (parsed.isna() & column.notna()).to_numpy(dtype=bool)
     return parsed.to_numpy(dtype=np.float64, na_value=np.nan), bad
+
+
+def _without_endless(entry: Any) -> Any:
+    """A whole number of more digits than a float holds is infinite, as a text of so many digits is."""
+    try:
+        return math.inf if float(entry) == math.inf else entry
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        return entry
 
 
 def name_of(value: Any) -> str:

@@ -78,8 +78,7 @@ def _fold(table: Table, sweep: Sweep, split: Split, part_T: npt.NDArray[np.int8]
         scaling=scaling, fill_values=_means(table, train_T),
         freq=frequency.text if frequency else "", time=table.time, time_unit=table.time_unit,
         time_step=frequency.nanoseconds if frequency and table.times_T is not None else 0,
-        start=sweep.data.start or "", seasons=frequency.seasons if frequency and table.time != "number" else (),
-        data_hash=name)
+        start=sweep.data.start or "", seasons=_seasons(table, config), data_hash=name)
     figures = figures_of(table, scaling, config, task)
     begin, end = runs(part_T, table.bounds)
     features = assemble(table, layout, figures, info.fill_values, config, np.repeat(end, end - begin), train_T)
@@ -89,6 +88,13 @@ def _fold(table: Table, sweep: Sweep, split: Split, part_T: npt.NDArray[np.int8]
     else:
         parts, keys = _sequences(table, info.classes, part_T, split)
     return packed(table, features, figures, static, info, parts, keys)
+
+
+def _seasons(table: Table, config: PrepareConfig) -> tuple[int, ...]:
+    """What the frequency suggests; where there is none, the seasons whose differences the model is shown."""
+    if table.frequency and table.time != "number":
+        return table.frequency.seasons
+    return tuple(sorted(steps for steps in set(config.differences) if steps > 1))
 
 
 def packed(table: Table, features: Features, figures: Figures, static: StaticLayout, info: DataInfo,

