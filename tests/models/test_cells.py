@@ -54,6 +54,7 @@ def test_layer_is_the_cell_of_the_paper(cell: Cell, nonlinearity: Literal["tanh"
     torch.manual_seed(1)
     config = RecurrentConfig(cell=cell, nonlinearity=nonlinearity, hidden_size=5)
     layer = build_cell(config, 3)
+    assert isinstance(layer, nn.RNNBase)
     x_BTF = torch.randn(2, 11, 3)
     for x_TF, out_TH in zip(x_BTF, layer(x_BTF)[0], strict=True):
         torch.testing.assert_close(out_TH, by_hand(config, layer, x_TF), atol=1e-6, rtol=0)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from seqsweep.config.models import RecurrentConfig
-from seqsweep.models.recurrent import Recurrent, reverse
+from seqsweep.models.padding import reverse
+from seqsweep.models.recurrent import Recurrent
 
 CELLS = ("elman", "lstm", "gru")
 POOLINGS = ("last", "mean", "max")
