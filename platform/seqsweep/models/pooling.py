@@ -66,8 +66,8 @@ class MultiheadAttention(Pooling):
 
     def forward(self, out_BTH: Tensor, length_B: Tensor | None) -> Tensor:
         """See Pooling."""
-        query_B1ND = self.query(self.last(out_BTH, length_B)).unflatten(1, self.heads).unsqueeze(1)
-        key_BTND, value_BTND = (_each_step(linear, out_BTH).unflatten(2, self.heads)
+        query_B1ND = self.query(self.last(out_BTH, length_B)).view(-1, 1, *self.heads)
+        key_BTND, value_BTND = (_each_step(linear, out_BTH).view(*out_BTH.shape[:2], *self.heads)
                                 for linear in (self.key, self.value))
         score_BTN = (query_B1ND * key_BTND).sum(dim=-1) * self.heads[1] ** -0.5
         found_BND = _weighted(score_BTN.unsqueeze(-1), value_BTND, length_B)
