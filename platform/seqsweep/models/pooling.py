@@ -92,5 +92,4 @@ def _weighted(score: Tensor, value: Tensor, length_B: Tensor | None) -> Tensor:
     if length_B is not None:
         padding_BT = ~inside(length_B, score.shape[1]).squeeze(-1)
         score = score.masked_fill(padding_BT.view(*padding_BT.shape, *(1,) * (score.ndim - 2)), -torch.inf)
-        value = value.masked_fill(padding_BT.view(*padding_BT.shape, *(1,) * (value.ndim - 2)), 0)
     return (score.softmax(dim=1) * value).sum(dim=1)
