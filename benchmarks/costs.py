@@ -35,11 +35,11 @@ CONTEXTS = (12, 24, 48, 96, 192)
 TURNS, STEPS = 6, 2
 
 
-def draws(count: int, context: int, seed: int) -> list[FitConfig]:
-    """Random trials of the shipped search space `recurrent`."""
+def draws(count: int, context: int, seed: int, space: str) -> list[FitConfig]:
+    """Random trials of a shipped search space."""
     sweep = load_sweep({"name": "costs", "data": {"path": "none.csv"}, "metric": {"name": "mae"}, "seed": seed,
                         "task": {"type": "forecasting", "target": "y", "context": context, "horizon": 24},
-                        "search_space": ["recurrent"], "budget": {"max_trials": count}})
+                        "search_space": [space], "budget": {"max_trials": count}})
     return [fit_config(sweep, trial.params, trial.seed) for trial in sample(sweep, count)]
 
 
@@ -62,7 +62,7 @@ def seconds(config: FitConfig, data: Any, kernel: Kernel) -> float:
     return best
 
 
-def measure(path: Path, kernel: Kernel, limit: float) -> None:
+def measure(path: Path, kernel: Kernel, limit: float, space: str) -> None:
     """Add lines to the file until the time is up."""
     torch.set_num_threads(1)
     keep_pages()
@@ -72,7 +72,7 @@ def measure(path: Path, kernel: Kernel, limit: float) -> None:
         while time.monotonic() < until:
             context = draw.choice(CONTEXTS)
             data = series(context)
-            for config in draws(6, context, draw.randrange(10**6)):
+            for config in draws(6, context, draw.randrange(10**6), space):
                 model, training = config.model, config.training
                 line = {"kernel": kernel, "T": context, "B": training.batch_size, "H": model.hidden_size,
                         "L": model.num_layers, "cell": model.cell,
@@ -114,12 +114,14 @@ def fit(lines: list[dict[str, Any]]) -> dict[str, float]:
 def show(lines: list[dict[str, Any]]) -> None:
     """Print the coefficients, and how far the model is off, trials weighted by the time they take."""
     for kernel in ("compiled", "torch"):
-        for cell in ("elman", "gru", "lstm"):
-            own = [line for line in lines if (line["kernel"], line["cell"]) == (kernel, cell)]
-            print(f"{kernel} {cell}: {fit(own)}")
         own = [line for line in lines if line["kernel"] == kernel]
-        error_N, weight_N = errors(own, {cell: fit([line for line in own if line["cell"] == cell])
-                                         for cell in ("elman", "gru", "lstm")})
+        if not own:
+            continue
+        found = {cell: fit([line for line in own if line["cell"] == cell])
+                 for cell in sorted({line["cell"] for line in own})}
+        for cell, each in found.items():
+            print(f"{kernel} {cell}: {each}")
+        error_N, weight_N = errors(own, found)
         for name, each_N in (("of the fit", error_N), ("as shipped", errors(own, cost_model(kernel))[0])):
             print(f"{kernel}, {len(own)} trials, error {name}: {np.sqrt(np.average(each_N**2)):.3f}, weighted by time "
                   f"{np.sqrt(np.average(each_N**2, weights=weight_N)):.3f}")
@@ -140,13 +142,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("times", type=Path)
     parser.add_argument("--kernel", choices=["compiled", "torch"], default="compiled")
+    parser.add_argument("--space", choices=["recurrent", "peephole"], default="recurrent")
     parser.add_argument("--seconds", type=float, default=80.0)
     parser.add_argument("--fit", action="store_true")
     chosen = parser.parse_args()
     if chosen.fit:
         show(read(chosen.times))
     else:
-        measure(chosen.times, chosen.kernel, chosen.seconds)
+        measure(chosen.times, chosen.kernel, chosen.seconds, chosen.space)
 
 
 if __name__ == "__main__":

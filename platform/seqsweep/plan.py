@@ -20,7 +20,7 @@ import numpy as np
 from seqsweep.cluster import messages
 from seqsweep.cluster.messages import Advance, Lost, Probed
 from seqsweep.cluster.pool import Pool, open_pool, ray_session
-from seqsweep.config.shapes import bucket
+from seqsweep.config.shapes import GATES, bucket, convolutions
 from seqsweep.config.sweep import FitConfig, Sweep, fit_config
 from seqsweep.config.training import Choice, ProgramConfig
 from seqsweep.data.batch import Prepared, Samples
@@ -197,8 +197,9 @@ def memory(config: FitConfig, num_weights: int, data: tuple[Prepared, ...]) -> i
     """Bytes one trial needs in training: weights, gradient and two moments, activations of a batch, and the data."""
     model, batch = config.model, config.training.batch_size
     steps = int(data[0].parts["train"].length_N.max())
-    gates = {"elman": 1, "gru": 3, "lstm": 4}[model.cell]
     units = model.hidden_size * model.num_layers * (1 + model.bidirectional)
-    activations = batch * steps * (units * (gates + 2) + data[0].values_TF.shape[1]) * 4
+    features = data[0].values_TF.shape[1]
+    convolved = sum(width * inputs + 3 * channels for inputs, channels, width in convolutions(model, features))
+    activations = batch * steps * (units * (GATES[model.cell] + 2) + features + convolved) * 4
     arrays = sum(int(array.nbytes) for fold in data for array in fold.arrays().values())
     return int(16 * num_weights * len(data) + activations + arrays)

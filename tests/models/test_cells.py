@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from seqsweep.config.models import RecurrentConfig
 from seqsweep.models.cells import build_cell
+from seqsweep.models.peephole import Peephole
 
 Cell = Literal["elman", "lstm", "gru"]
 CELLS: tuple[Cell, ...] = ("elman", "lstm", "gru")
@@ -54,9 +55,38 @@ def test_layer_is_the_cell_of_the_paper(cell: Cell, nonlinearity: Literal["tanh"
     torch.manual_seed(1)
     config = RecurrentConfig(cell=cell, nonlinearity=nonlinearity, hidden_size=5)
     layer = build_cell(config, 3)
+    assert isinstance(layer, nn.RNNBase)
     x_BTF = torch.randn(2, 11, 3)
     for x_TF, out_TH in zip(x_BTF, layer(x_BTF)[0], strict=True):
         torch.testing.assert_close(out_TH, by_hand(config, layer, x_TF), atol=1e-6, rtol=0)
+
+
+def test_peepholes_see_the_cells() -> None:
+    """Gers & Schmidhuber (2000): input and forget gate see the cell before, the output gate the new one."""
+    torch.manual_seed(1)
+    layer = Peephole(3, 5).double()
+    w = {name: p.detach() for name, p in layer.named_parameters()}
+    enter, forget, leave = w["peephole_l0"].chunk(3)
+    x_BTF = torch.randn(2, 11, 3, dtype=torch.float64)
+    for x_TF, out_TH in zip(x_BTF, layer(x_BTF)[0], strict=True):
+        h = c = torch.zeros(5, dtype=torch.float64)
+        for x, out_H in zip(x_TF, out_TH, strict=True):
+            i, f, g, o = (w["weight_ih_l0"] @ x + w["bias_ih_l0"] + w["weight_hh_l0"] @ h).chunk(4)
+            c = torch.sigmoid(f + forget * c) * c + torch.sigmoid(i + enter * c) * torch.tanh(g)
+            h = torch.sigmoid(o + leave * c) * torch.tanh(c)
+            torch.testing.assert_close(out_H, h, atol=1e-12, rtol=0)
+
+
+def test_without_peepholes_it_is_the_lstm() -> None:
+    torch.manual_seed(1)
+    layer, lstm = Peephole(3, 5), nn.LSTM(3, 5, batch_first=True)
+    with torch.no_grad():
+        layer.peephole_l0.zero_()
+        for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0"):
+            getattr(layer, name).copy_(getattr(lstm, name))
+        dict(lstm.named_parameters())["bias_hh_l0"].zero_()
+    x_BTF = torch.randn(2, 11, 3)
+    torch.testing.assert_close(layer(x_BTF)[0], lstm(x_BTF)[0], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("cell", CELLS)

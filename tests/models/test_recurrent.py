@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from seqsweep.config.models import RecurrentConfig
-from seqsweep.models.recurrent import Recurrent, reverse
+from seqsweep.models.padding import reverse
+from seqsweep.models.recurrent import Recurrent
 
 CELLS = ("elman", "lstm", "gru")
 POOLINGS = ("last", "mean", "max")
@@ -95,14 +96,20 @@ def test_layer_norm_evens_out_the_units() -> None:
 
 READ_BY_THE_STACK = {"cell": "gru", "nonlinearity": "relu", "hidden_size": 5, "num_layers": 3, "bidirectional": True,
                      "dropout": 0.4, "variational_dropout": 0.3, "layer_norm": True, "init": "xavier",
-                     "forget_bias": -1.0, "pooling": "mean"}
+                     "forget_bias": -1.0, "pooling": "mean", "residual": True, "heads": 2, "conv_layers": 1,
+                     "conv_channels": 7, "conv_width": 3, "conv_norm": "layer", "conv_activation": "tanh",
+                     "fcn_channels": 2}
 
 
 @pytest.mark.parametrize("field", READ_BY_THE_STACK)
 def test_every_field_changes_the_result(field: str) -> None:
-    base: dict[str, Any] = {"num_layers": 2} if field == "dropout" else {}
+    base: dict[str, Any] = {"num_layers": 2} if field in ("dropout", "residual") else {}
     if field == "nonlinearity":
         base["cell"] = "elman"
+    if field == "heads":
+        base["pooling"] = "multihead"
+    if field in ("conv_channels", "conv_width", "conv_norm", "conv_activation"):
+        base["conv_layers"] = 1
     x_BTF = torch.randn(2, 5, 3)
     before = model(**base)
     after = model(**base, **{field: READ_BY_THE_STACK[field]})
@@ -111,5 +118,5 @@ def test_every_field_changes_the_result(field: str) -> None:
 
 
 def test_no_field_is_left_unread() -> None:
-    by_the_task = {"naive_season", "window_norm"}
+    by_the_task = {"naive_season", "window_norm", "decoder"}
     assert set(READ_BY_THE_STACK) | by_the_task == set(RecurrentConfig.model_fields)

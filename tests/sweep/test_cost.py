@@ -28,6 +28,9 @@ def test_more_to_compute_costs_more(kernel: Kernel, cell: str) -> None:
     assert 0 < small < cost(kernel, cell=cell, hidden_size=64) < cost(kernel, cell=cell, hidden_size=64, num_layers=2)
     assert small < cost(kernel, cell=cell, bidirectional=True)
     assert small < cost(kernel, cell=cell, batch_size=16)
+    assert small < cost(kernel, cell=cell, conv_layers=2, conv_channels=8)
+    assert small < cost(kernel, cell=cell, fcn_channels=4)
+    assert small < cost(kernel, cell=cell, decoder="recurrent")
 
 
 def test_it_is_the_same_number_after_a_way_through_the_store() -> None:

@@ -24,13 +24,14 @@ def changed(batch: Batch, row: int, feature: int, by: float = 5.0) -> Batch:
     return dataclasses.replace(batch, x_BLF=x_BLF)
 
 
-@pytest.mark.parametrize(("window_norm", "naive_season", "quantiles", "bidirectional"),
-                         itertools.product(("none", "last", "standard"), (0, 2), ((), QUANTILES), (False, True)))
+@pytest.mark.parametrize(("window_norm", "naive_season", "quantiles", "model"), itertools.product(
+    ("none", "last", "standard"), (0, 2), ((), QUANTILES),
+    ({}, {"bidirectional": True}, {"decoder": "recurrent"}, {"conv_layers": 2, "fcn_channels": 2})))
 def test_no_future_target_or_past_covariate_is_seen(window_norm: str, naive_season: int, quantiles: tuple[float, ...],
-                                                    bidirectional: bool) -> None:
+                                                    model: dict[str, Any]) -> None:
     data = windows_of()
     learner = forecaster(data, task_of(quantiles=quantiles), window_norm=window_norm, naive_season=naive_season,
-                         bidirectional=bidirectional)
+                         **model)
     batch = batch_of(data)
     before = learner(batch)
     assert before.shape == (len(batch.x_BLF), HORIZON, 2, max(1, len(quantiles)))
@@ -41,18 +42,32 @@ def test_no_future_target_or_past_covariate_is_seen(window_norm: str, naive_seas
         assert not torch.equal(learner(changed(batch, CONTEXT - 1, feature)), before)
 
 
-def test_statics_are_read() -> None:
+def test_a_decoder_goes_through_the_horizon_step_by_step() -> None:
+    """What is known of a step changes it and later ones; a direct head lets it change all."""
     data = windows_of()
-    learner, batch = forecaster(data, task_of()), batch_of(data)
+    batch = batch_of(data)
+    for decoder in ("direct", "recurrent"):
+        learner = forecaster(data, task_of(), decoder=decoder)
+        for row in range(HORIZON):
+            moved = learner(changed(batch, CONTEXT + row, KNOWN[0])) - learner(batch)
+            assert [bool(moved[:, step].any()) for step in range(HORIZON)] == [
+                decoder == "direct" or step >= row for step in range(HORIZON)]
+
+
+@pytest.mark.parametrize("decoder", ["direct", "recurrent"])
+def test_statics_are_read(decoder: str) -> None:
+    data = windows_of()
+    learner, batch = forecaster(data, task_of(), decoder=decoder), batch_of(data)
     other = dataclasses.replace(batch, series_B=1 - batch.series_B)
     assert not torch.equal(learner(batch), learner(other))
 
 
 @pytest.mark.parametrize("season", [1, 2, 3, 5])
 @pytest.mark.parametrize("window_norm", ["none", "last", "standard"])
-def test_correction_starts_from_the_seasonal_naive_forecast(season: int, window_norm: str) -> None:
+@pytest.mark.parametrize("decoder", ["direct", "recurrent"])
+def test_correction_starts_from_the_seasonal_naive_forecast(season: int, window_norm: str, decoder: str) -> None:
     data = windows_of()
-    model = RecurrentConfig.model_validate({"naive_season": season, "window_norm": window_norm})
+    model = RecurrentConfig.model_validate({"naive_season": season, "window_norm": window_norm, "decoder": decoder})
     batch = batch_of(data)
     output_BHDQ = Forecaster(task_of(), model, data.info)(batch)
     for step in range(HORIZON):

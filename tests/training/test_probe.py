@@ -1,5 +1,7 @@
 """What a probe chooses, and that it stands by what it is told."""
 
+from typing import Any
+
 import pytest
 from training_toys import tones, tones_config, wave, wave_config
 
@@ -18,6 +20,16 @@ def test_it_measures_every_program_and_the_choice_trains() -> None:
     choice = probe.choose(config, (wave(),), "cpu", None)
     assert {"torch", "compiled"} <= set(choice.seconds)
     assert all(0 < seconds < 10 for seconds in choice.seconds.values())
+    Fit(config.model_copy(update={"program": choice.program}), (wave(),)).advance()
+
+
+@needs_numba
+@pytest.mark.parametrize("fields", [{"cell": "peephole"}, {"fcn_channels": 4, "conv_layers": 1},
+                                    {"cell": "gru", "decoder": "recurrent"}], ids=str)
+def test_models_of_more_than_plain_layers_are_measured_too(fields: dict[str, Any]) -> None:
+    config = wave_config(**fields)
+    choice = probe.choose(config, (wave(),), "cpu", None)
+    assert {"torch", "compiled"} <= set(choice.seconds)
     Fit(config.model_copy(update={"program": choice.program}), (wave(),)).advance()
 
 

@@ -80,7 +80,7 @@ def _check_task(draft: Draft) -> None:
                              f"naive_season looks {value} steps back, and the model sees {task.context}",
                              f"at most task.context, {task.context}")
         return
-    for name in ("naive_season", "window_norm"):
+    for name in ("naive_season", "window_norm", "decoder"):
         if name in draft.sweep.parameters:
             draft.refuse(("parameters", name), f"{name} is for forecasting, and the task is {task.type}", "remove it",
                          key=True)

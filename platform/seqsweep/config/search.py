@@ -14,8 +14,12 @@ from seqsweep.config.structure import Draft
 _MOST_CELLS = 100_000
 _EFFECT: dict[str, tuple[str, tuple[Scalar, ...], str]] = {
     "dropout": ("num_layers", tuple(range(2, 17)), "works between layers; variational_dropout needs only one"),
+    "residual": ("num_layers", tuple(range(2, 17)), "adds to a layer the one before"),
     "nonlinearity": ("cell", ("elman",), "is the elman cell's"),
-    "forget_bias": ("cell", ("lstm",), "is the lstm cell's"),
+    "forget_bias": ("cell", ("lstm", "peephole"), "is the forget gate's"),
+    "heads": ("pooling", ("multihead",), "is for multihead pooling"),
+    **{name: ("conv_layers", tuple(range(1, 9)), "is for convolutions before the recurrent layers")
+       for name in ("conv_channels", "conv_width", "conv_norm", "conv_activation")},
     "momentum": ("optimizer", ("sgd",), "is the sgd optimizer's"),
 }
 """Parameters that do nothing unless another has one of these values."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.sweep import FitConfig
 
+GATES = {"elman": 1, "gru": 3, "lstm": 4, "peephole": 4}
+"""Sums of each unit of a cell."""
 OWN_OF_MODEL = frozenset({"dropout", "variational_dropout", "init", "forget_bias"})
 OWN_OF_TRAINING = frozenset({"epochs", "learning_rate", "weight_decay", "momentum", "clip_norm", "schedule",
                              "warmup_epochs"})
@@ -23,7 +28,19 @@ def bucket(config: FitConfig) -> str:
     model, training = config.model, config.training
     sizes = {"H": model.hidden_size, "B": training.batch_size, "T": getattr(config.task, "context", 0)}
     cell = f"{model.cell} {model.nonlinearity}" if model.cell == "elman" else model.cell
+    sizes |= {"C": model.conv_channels} if model.conv_layers else {}
+    sizes |= {"N": model.fcn_channels} if model.fcn_channels else {}
     return " ".join((cell, *(f"{name}{_ceil(size)}" for name, size in sizes.items()), training.precision))
+
+
+def convolutions(model: RecurrentConfig, features: int) -> Iterator[tuple[int, int, int]]:
+    """Give inputs, channels and width of a model's convolutions, before its layers and beside them."""
+    for layer in range(model.conv_layers):
+        yield (model.conv_channels if layer else features), model.conv_channels, model.conv_width
+    sizes = (features, model.fcn_channels, 2 * model.fcn_channels, model.fcn_channels)
+    for inputs, channels, width in zip(sizes, sizes[1:], (8, 5, 3), strict=False):
+        if channels:
+            yield inputs, channels, width
 
 
 def _ceil(size: int) -> int:

@@ -1,4 +1,4 @@
-"""The cells: torch's own fused layers, and how their weights start."""
+"""The cells: torch's own fused layers, an LSTM with peepholes, and how their weights start."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from seqsweep.config.models import RecurrentConfig
+from seqsweep.models.peephole import Peephole
 
+Cell = nn.RNNBase | Peephole
+"""One layer of one direction, batch first: `cell(x_BTF, state)` gives outputs and the state after them."""
 _FORGET = 1
 """Place of the forget gate among the LSTM's blocks: input, forget, cell, output."""
 
 
-def build_cell(config: RecurrentConfig, input_size: int) -> nn.RNNBase:
+def build_cell(config: RecurrentConfig, input_size: int) -> Cell:
     """Return one layer of one direction, batch first, with its weights started as the config says."""
-    cell: nn.RNNBase
-    if config.cell == "lstm":
+    cell: Cell
+    if config.cell == "peephole":
+        cell = Peephole(input_size, config.hidden_size)
+    elif config.cell == "lstm":
         cell = nn.LSTM(input_size, config.hidden_size, batch_first=True)
     elif config.cell == "gru":
         cell = nn.GRU(input_size, config.hidden_size, batch_first=True)
@@ -27,20 +32,20 @@ def build_cell(config: RecurrentConfig, input_size: int) -> nn.RNNBase:
 
 
 @torch.no_grad()
-def _start(cell: nn.RNNBase, config: RecurrentConfig) -> None:
+def _start(cell: Cell, config: RecurrentConfig) -> None:
     """Fill each gate's block by itself: the fans of a block are those of one gate, not of all stacked together."""
     if config.init != "default":
         fill = _FILLS[config.init]
-        for name, parameter in cell.named_parameters():
-            if name.startswith("bias"):
+        for parameter in cell.parameters():
+            if parameter.ndim == 1:
                 parameter.zero_()
                 continue
             for block in torch.split(parameter, config.hidden_size):
                 fill(block)
-    if config.cell == "lstm":  # two biases are added: all of the forget gate's goes into the first
-        biases = dict(cell.named_parameters())
-        torch.split(biases["bias_ih_l0"], config.hidden_size)[_FORGET].fill_(config.forget_bias)
-        torch.split(biases["bias_hh_l0"], config.hidden_size)[_FORGET].zero_()
+    if config.cell in ("lstm", "peephole"):  # where two biases are added, all goes into the first
+        for name, start in (("bias_ih_l0", config.forget_bias), ("bias_hh_l0", 0.0)):
+            if (bias := getattr(cell, name, None)) is not None:
+                torch.split(bias, config.hidden_size)[_FORGET].fill_(start)
 
 
 def _he(block: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.training import Kernel
 
-CellKind = Literal["elman_tanh", "elman_relu", "gru", "lstm"]
+CellKind = Literal["elman_tanh", "elman_relu", "gru", "lstm", "peephole"]
 
 MODULES = {"compiled": "seqsweep.models.compiled", "stacked": "seqsweep.models.stacked",
            "triton": "seqsweep.models.triton_cells"}
@@ -67,8 +67,11 @@ def run_stack(kernel: Kernel) -> RunStack:
 
 
 def run_cell(kernel: Kernel, kind: CellKind, cell: nn.Module, x_BTF: Tensor) -> Tensor:
-    """Return the outputs `(B, T, H)` of a layer of torch's, batch first, one direction, from a state of zeros."""
-    if kernel == "torch":
+    """Return the outputs `(B, T, H)` of a layer, batch first, one direction, from a state of zeros.
+
+    A layer that is none of torch's computes itself, whatever the kernel.
+    """
+    if kernel == "torch" or not isinstance(cell, nn.RNNBase):
         out_BTH: Tensor = cell(x_BTF)[0]
         return out_BTH
     weights: list[Any] = [cell.weight_ih_l0, cell.weight_hh_l0, cell.bias_ih_l0, cell.bias_hh_l0]

@@ -5,18 +5,32 @@ Shapes: B sequences, T steps (padded to the longest), F features, H hidden units
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.training import Kernel
 from seqsweep.models.cells import build_cell
+from seqsweep.models.convolutions import ConvolutionsBefore, FullyConvolutional
 from seqsweep.models.dropout import dropout
 from seqsweep.models.kernels import cell_kind, run_cell
+from seqsweep.models.padding import reverse
+from seqsweep.models.pooling import build_pooling
+
+
+class Carried(NamedTuple):
+    """What causal layers go on with."""
+
+    inputs: list[Tensor]
+    """The last inputs of each convolution."""
+    states: list[Any]
+    """Each recurrent layer's state, as its cell wants it."""
 
 
 class Recurrent(nn.Module):
-    """Elman, LSTM or GRU layers, in one or both directions, pooled to one state per sequence.
+    """Recurrent layers in one or both directions, pooled to one state per sequence, and convolutions before and beside.
 
     A padded sequence gives what it gives alone: a forward layer cannot see the padding behind it, a backward layer
     reads each sequence reversed by its own length, and pooling leaves the padding out.
@@ -29,40 +43,80 @@ class Recurrent(nn.Module):
         super().__init__()
         self.config = config
         self.kernel: Kernel = "torch"
-        self.output_size = config.hidden_size * (2 if config.bidirectional else 1)
-        sizes = [input_size] + [self.output_size] * (config.num_layers - 1)
+        width = config.hidden_size * (2 if config.bidirectional else 1)
+        self.output_size = width + config.fcn_channels
+        first = config.conv_channels if config.conv_layers else input_size
+        sizes = [first] + [width] * (config.num_layers - 1)
+        self.before = ConvolutionsBefore(config, input_size) if config.conv_layers else None
         self.forwards = nn.ModuleList(build_cell(config, size) for size in sizes)
         self.backwards = nn.ModuleList(build_cell(config, size) for size in sizes if config.bidirectional)
-        self.norms = nn.ModuleList(nn.LayerNorm(self.output_size) for _ in sizes if config.layer_norm)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in sizes if config.layer_norm)
+        self.pooling = build_pooling(config, width)
+        self.beside = FullyConvolutional(input_size, config.fcn_channels) if config.fcn_channels else None
         # Rates are buffers: those of trials that are trained together differ.
         self.register_buffer("dropout_rate", torch.tensor(config.dropout), persistent=False)
         self.register_buffer("variational_rate", torch.tensor(config.variational_dropout), persistent=False)
 
     def forward(self, x_BTF: Tensor, length_B: Tensor | None = None, key: Tensor | None = None, first: int = 0
                 ) -> Tensor:
-        """Read sequences and return their states `(B, H)`; `length_B=None` says that all fill T.
+        """Read sequences and return their states `(B, output_size)`; `length_B=None` says that all fill T.
 
         `key`: an int32 scalar that the masks of dropout depend on; None where nothing is dropped. `first`: where in its
         batch the first of these sequences is, which the masks depend on too.
         """
-        out_BTH, layers = x_BTF, self.config.num_layers
+        state_BH: Tensor = self.pooling(self.outputs(x_BTF, length_B, key, first), length_B)
+        if key is not None and self.config.variational_dropout:
+            state_BH = dropout(state_BH, self.variational_rate, key, 2 * self.config.num_layers, first=first)
+        return state_BH if self.beside is None else torch.cat([state_BH, self.beside(x_BTF, length_B)], dim=1)
+
+    def outputs(self, x_BTF: Tensor, length_B: Tensor | None = None, key: Tensor | None = None, first: int = 0
+                ) -> Tensor:
+        """Return what the last layer gives at every step, `(B, T, H)`; what lies in the padding has no meaning."""
+        layers = self.config.num_layers
+        out_BTH = x_BTF if self.before is None else self.before(x_BTF, length_B)
         for layer in range(layers):
             if layer and key is not None and self.config.dropout:
                 out_BTH = dropout(out_BTH, self.dropout_rate, key, layer, first=first)
-            out_BTH = self._layer(layer, self._same_mask(out_BTH, key, layers + layer, first), length_B)
-        pooled_BH = self._pool(out_BTH, length_B)
-        if key is None or not self.config.variational_dropout:
-            return pooled_BH
-        return dropout(pooled_BH, self.variational_rate, key, 2 * layers, first=first)
+            new_BTH = self._layer(layer, self._same_mask(out_BTH, key, layers + layer, first), length_B)
+            out_BTH = self._joined(layer, new_BTH, out_BTH)
+        return out_BTH
+
+    @property
+    def causal(self) -> bool:
+        """Whether an output depends on its own step and earlier ones only."""
+        return not self.config.bidirectional
+
+    def resume(self, x_BTF: Tensor, carried: Carried | None = None) -> tuple[Tensor, Carried]:
+        """Return the outputs `(B, T, H)` of a stretch of longer sequences, and what the next stretch goes on with.
+
+        Stretch by stretch gives what one pass gives. Only for causal layers, by torch's own, without dropout.
+        """
+        if not self.causal:
+            raise ValueError("a backward layer reads the end first: it has no state to go on with")
+        inputs: list[Tensor] = []
+        if self.before is not None:
+            x_BTF, inputs = self.before.resume(x_BTF, carried.inputs if carried else None)
+        states = []
+        for layer, cell in enumerate(self.forwards):
+            zeros = x_BTF.new_zeros(1, len(x_BTF), self.config.hidden_size)
+            start = (zeros, zeros) if self.config.cell in ("lstm", "peephole") else zeros
+            new_BTH, state = cell(x_BTF, carried.states[layer] if carried else start)
+            states.append(state)
+            x_BTF = self._joined(layer, new_BTH, x_BTF)
+        return x_BTF, Carried(inputs, states)
 
     def _layer(self, layer: int, x_BTF: Tensor, length_B: Tensor | None) -> Tensor:
         out_BTH = self._run(self.forwards[layer], x_BTF)
-        if self.config.bidirectional:
-            back_BTH = self._run(self.backwards[layer], reverse(x_BTF, length_B))
-            out_BTH = torch.cat([out_BTH, reverse(back_BTH, length_B)], dim=-1)
-        if self.config.layer_norm:
-            out_BTH = self.norms[layer](out_BTH)
-        return out_BTH
+        if not self.config.bidirectional:
+            return out_BTH
+        back_BTH = self._run(self.backwards[layer], reverse(x_BTF, length_B))
+        return torch.cat([out_BTH, reverse(back_BTH, length_B)], dim=-1)
+
+    def _joined(self, layer: int, out_BTH: Tensor, x_BTF: Tensor) -> Tensor:
+        """Add a layer's input to its output and normalise, as the config says."""
+        if self.config.residual and layer:
+            out_BTH = out_BTH + x_BTF
+        return self.norms[layer](out_BTH) if self.config.layer_norm else out_BTH
 
     def _run(self, cell: nn.Module, x_BTF: Tensor) -> Tensor:
         return run_cell(self.kernel, cell_kind(self.config), cell, x_BTF)
@@ -72,40 +126,3 @@ class Recurrent(nn.Module):
         if key is None or not self.config.variational_dropout:
             return x_BTF
         return dropout(x_BTF, self.variational_rate, key, place, x_BTF[:, :1].shape, first)
-
-    def _pool(self, out_BTH: Tensor, length_B: Tensor | None) -> Tensor:
-        if self.config.pooling == "last":
-            return self._last(out_BTH, length_B)
-        if length_B is None:
-            return out_BTH.mean(dim=1) if self.config.pooling == "mean" else out_BTH.amax(dim=1)
-        inside_BT1 = inside(length_B, out_BTH.shape[1]).unsqueeze(-1)
-        if self.config.pooling == "mean":
-            return (out_BTH * inside_BT1).sum(dim=1) / length_B.unsqueeze(-1)
-        return out_BTH.masked_fill(~inside_BT1, -torch.inf).amax(dim=1)
-
-    def _last(self, out_BTH: Tensor, length_B: Tensor | None) -> Tensor:
-        """Return what each direction gave after its last step; the backward one ends at the first row."""
-        if length_B is None:
-            last_BH = out_BTH[:, -1]
-        else:
-            place_B1H = (length_B - 1).view(-1, 1, 1).expand(-1, 1, out_BTH.shape[2])
-            last_BH = out_BTH.gather(1, place_B1H).squeeze(1)
-        if not self.config.bidirectional:
-            return last_BH
-        half = self.config.hidden_size
-        return torch.cat([last_BH[:, :half], out_BTH[:, 0, half:]], dim=-1)
-
-
-def inside(length_B: Tensor, steps: int) -> Tensor:
-    """Return `(B, T)`: true where a step is part of its sequence, false in the padding."""
-    return torch.arange(steps, device=length_B.device) < length_B.unsqueeze(-1)
-
-
-def reverse(x_BTF: Tensor, length_B: Tensor | None) -> Tensor:
-    """Turn each sequence round within its own length; the padding stays behind it."""
-    if length_B is None:
-        return x_BTF.flip(1)
-    step_T = torch.arange(x_BTF.shape[1], device=x_BTF.device)
-    last_B1 = length_B.unsqueeze(-1) - 1
-    from_BT = torch.where(step_T <= last_B1, last_B1 - step_T, step_T)
-    return x_BTF.gather(1, from_BT.unsqueeze(-1).expand_as(x_BTF))

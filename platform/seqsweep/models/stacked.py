@@ -22,7 +22,10 @@ and MKL do with thin or odd shapes depends on where they lie in memory, and so o
 
 def run_stack(kind: CellKind, x_KBTF: Tensor, w_ih_KGF: Tensor, w_hh_KGH: Tensor, b_ih_KG: Tensor, b_hh_KG: Tensor
               ) -> Tensor:
-    """See `kernels.RunStack`. Any floating type; on a CPU with one thread, bits do not depend on K."""
+    """See `kernels.RunStack`. Any floating type; on a CPU with one thread, bits do not depend on K.
+
+    It alone knows the kind `peephole`, whose `b_hh_KG` are no biases but what each gate makes of its unit's cell.
+    """
     batch, gates, hidden = x_KBTF.shape[1], *w_hh_KGH.shape[1:]
     inputs: tuple[Tensor, ...] = (x_KBTF, w_ih_KGF, w_hh_KGH, b_ih_KG, b_hh_KG)
     if x_KBTF.device.type == "cpu":
@@ -45,7 +48,7 @@ class _Layer(torch.autograd.Function):
         stacks, gates, hidden = w_hh_KGH.shape
         _, batch, steps, _ = x_KBTF.shape
         w_ih_KGF, w_hh_KGH = w_ih_KGF.contiguous(), w_hh_KGH.contiguous()
-        bias_KG = b_ih_KG if kind == "gru" else b_ih_KG + b_hh_KG
+        bias_KG = b_ih_KG if kind in ("gru", "peephole") else b_ih_KG + b_hh_KG
         read_KTBG = torch.baddbmm(bias_KG.unsqueeze(1), _rows(x_KBTF, stacks), w_ih_KGF.mT
                                   ).view(stacks, steps, batch, gates)
         states_KTBH = x_KBTF.new_empty(stacks, steps + 1, batch, hidden)
@@ -57,7 +60,7 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         *tensors, ctx.kind, _ = inputs
-        ctx.save_for_backward(*tensors[:3], *output)
+        ctx.save_for_backward(*tensors[:3], tensors[4], *output)
         ctx.mark_non_differentiable(output[1])
         ctx.set_materialize_grads(False)
 
@@ -66,11 +69,11 @@ class _Layer(torch.autograd.Function):
     def backward(ctx: Any, d_states_KTBH: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
         if d_states_KTBH is None:
             return (None,) * 7
-        x_KBTF, w_ih_KGF, w_hh_KGH, states_KTBH, kept_KTBC = ctx.saved_tensors
+        x_KBTF, w_ih_KGF, w_hh_KGH, b_hh_KG, states_KTBH, kept_KTBC = ctx.saved_tensors
         w_ih_KGF, w_hh_KGH = w_ih_KGF.contiguous(), w_hh_KGH.contiguous()
         stacks, gates, hidden = w_hh_KGH.shape
         one, batch, steps, _ = x_KBTF.shape
-        sums_KTBC = _BACKWARDS[ctx.kind](w_hh_KGH, states_KTBH, kept_KTBC, d_states_KTBH[:, 1:])
+        sums_KTBC = _BACKWARDS[ctx.kind](w_hh_KGH, b_hh_KG.unsqueeze(1), states_KTBH, kept_KTBC, d_states_KTBH[:, 1:])
         sums_KNC = sums_KTBC.view(stacks, steps * batch, -1)
         by_x, by_state = sums_KNC[..., :gates], sums_KNC[..., -gates:]
         before_KNH = states_KTBH[:, :-1].flatten(1, 2)
@@ -81,7 +84,8 @@ class _Layer(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             d_x_KBTF = (by_x @ w_ih_KGF.roll(first, 1)).view(stacks, steps, batch, -1).transpose(1, 2)
             d_x_KBTF = d_x_KBTF if one == stacks else d_x_KBTF.sum(0, keepdim=True)
-        return d_x_KBTF, d_w_ih_KGF, by_state.mT @ before_KNH, d_b_ih_KG, by_state.sum(1), None, None
+        seen = by_state * _seen(kept_KTBC, hidden) if ctx.kind == "peephole" else by_state
+        return d_x_KBTF, d_w_ih_KGF, by_state.mT @ before_KNH, d_b_ih_KG, seen.sum(1), None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, tuple[int, int]]:
@@ -121,25 +125,41 @@ def _gru(read_KTBG: Tensor, w_KHG: Tensor, b_K1G: Tensor, states_KTBH: Tensor, k
             torch.cat((gates, n, n_state), -1, out=kept_KTBC[:, t + 1])
 
 
-def _lstm(read_KTBG: Tensor, w_KHG: Tensor, b_K1G: Tensor, states_KTBH: Tensor, kept_KTBC: Tensor) -> None:
-    """Keep the gates (input, forget, candidate, output) and the cells, which start from zero."""
-    hidden = states_KTBH.shape[-1]
-    cell = torch.zeros_like(states_KTBH[:, 0])
-    kept_KTBC[:, :1] = 0
-    for t in range(read_KTBG.shape[1]):
-        sums = torch.baddbmm(read_KTBG[:, t], states_KTBH[:, t], w_KHG)
-        enter, forget, fresh, leave = sums.chunk(4, -1)
-        sums[..., :2 * hidden].sigmoid_()
-        fresh.tanh_()
-        leave.sigmoid_()
-        cell = torch.addcmul(forget * cell, enter, fresh)
-        torch.mul(leave, cell.tanh(), out=states_KTBH[:, t + 1])
-        if len(kept_KTBC[0]):
-            torch.cat((sums, cell), -1, out=kept_KTBC[:, t + 1])
+def _lstm(sighted: bool) -> Any:
+    """Keep the gates (input, forget, candidate, output) and the cells, from zero on, which `sighted` lets gates see."""
+    def forward(read_KTBG: Tensor, w_KHG: Tensor, b_K1G: Tensor, states_KTBH: Tensor, kept_KTBC: Tensor) -> None:
+        hidden = states_KTBH.shape[-1]
+        cell = torch.zeros_like(states_KTBH[:, 0])
+        sight = b_K1G.chunk(4, -1)
+        kept_KTBC[:, :1] = 0
+        for t in range(read_KTBG.shape[1]):
+            sums = torch.baddbmm(read_KTBG[:, t], states_KTBH[:, t], w_KHG)
+            enter, forget, fresh, leave = sums.chunk(4, -1)
+            if sighted:
+                enter.addcmul_(sight[0], cell)
+                forget.addcmul_(sight[1], cell)
+            sums[..., :2 * hidden].sigmoid_()
+            fresh.tanh_()
+            cell = torch.addcmul(forget * cell, enter, fresh)
+            if sighted:
+                leave.addcmul_(sight[3], cell)
+            leave.sigmoid_()
+            torch.mul(leave, cell.tanh(), out=states_KTBH[:, t + 1])
+            if len(kept_KTBC[0]):
+                torch.cat((sums, cell), -1, out=kept_KTBC[:, t + 1])
+
+    return forward
+
+
+def _seen(kept_KTBC: Tensor, hidden: int) -> Tensor:
+    """Return the cells `(K, T * B, G)` that each gate saw; the candidate saw none."""
+    cell_KTBH = kept_KTBC[..., -hidden:]
+    before, now = cell_KTBH[:, :-1], cell_KTBH[:, 1:]
+    return torch.cat((before, before, torch.zeros_like(now), now), -1).flatten(1, 2)
 
 
 def _elman_back(rectified: bool) -> Any:
-    def backward(w_KGH: Tensor, states_KTBH: Tensor, kept_KTBC: Tensor, d_KTBH: Tensor) -> Tensor:
+    def backward(w_KGH: Tensor, b_K1G: Tensor, states_KTBH: Tensor, kept_KTBC: Tensor, d_KTBH: Tensor) -> Tensor:
         out_KTBH = states_KTBH[:, 1:]
         slope = (out_KTBH > 0).to(out_KTBH.dtype) if rectified else 1 - out_KTBH * out_KTBH
         sums = torch.empty_like(slope)
@@ -153,7 +173,7 @@ def _elman_back(rectified: bool) -> Any:
     return backward
 
 
-def _gru_back(w_KGH: Tensor, states_KTBH: Tensor, kept_KTBC: Tensor, d_KTBH: Tensor) -> Tensor:
+def _gru_back(w_KGH: Tensor, b_K1G: Tensor, states_KTBH: Tensor, kept_KTBC: Tensor, d_KTBH: Tensor) -> Tensor:
     """Return gradients of the sums: n's from the input, r's, z's, n's from the state."""
     r, z, n, n_state = kept_KTBC[:, 1:].chunk(4, -1)
     by_n = (1 - z) * (1 - n * n)
@@ -168,7 +188,8 @@ def _gru_back(w_KGH: Tensor, states_KTBH: Tensor, kept_KTBC: Tensor, d_KTBH: Ten
     return sums.flatten(3)
 
 
-def _lstm_back(w_KGH: Tensor, states_KTBH: Tensor, kept_KTBC: Tensor, d_KTBH: Tensor) -> Tensor:
+def _lstm_back(w_KGH: Tensor, b_K1G: Tensor | None, states_KTBH: Tensor, kept_KTBC: Tensor, d_KTBH: Tensor) -> Tensor:
+    sight = None if b_K1G is None else b_K1G.chunk(4, -1)
     enter, forget, fresh, leave, cell = kept_KTBC[:, 1:].chunk(5, -1)
     before = kept_KTBC[:, :-1, :, -states_KTBH.shape[-1]:]
     end = cell.tanh()
@@ -179,15 +200,24 @@ def _lstm_back(w_KGH: Tensor, states_KTBH: Tensor, kept_KTBC: Tensor, d_KTBH: Te
     d, d_cell = d_KTBH[:, -1], torch.zeros_like(end[:, 0])
     for t in range(end.shape[1] - 1, -1, -1):
         d_cell = torch.addcmul(d_cell, d, through[:, t])
-        torch.mul(d_cell.unsqueeze(-2), by_cell[:, t], out=sums[:, t, :, :3])
         torch.mul(d, by_state[:, t], out=sums[:, t, :, 3])
+        if sight:
+            d_cell = torch.addcmul(d_cell, sums[:, t, :, 3], sight[3])
+        torch.mul(d_cell.unsqueeze(-2), by_cell[:, t], out=sums[:, t, :, :3])
         if t:
             d_cell = d_cell * forget[:, t]
+            if sight:
+                d_cell = torch.addcmul(d_cell, sums[:, t, :, 0], sight[0]).addcmul(sums[:, t, :, 1], sight[1])
             d = torch.baddbmm(d_KTBH[:, t - 1], sums[:, t].flatten(2), w_KGH)
     return sums.flatten(3)
 
 
-_KEPT = {"elman_tanh": 0, "elman_relu": 0, "gru": 4, "lstm": 5}
-_FORWARDS: dict[str, Any] = {"elman_tanh": _elman(False), "elman_relu": _elman(True), "gru": _gru, "lstm": _lstm}
+def _blind_back(w_KGH: Tensor, b_K1G: Tensor, states_KTBH: Tensor, kept_KTBC: Tensor, d_KTBH: Tensor) -> Tensor:
+    return _lstm_back(w_KGH, None, states_KTBH, kept_KTBC, d_KTBH)
+
+
+_KEPT = {"elman_tanh": 0, "elman_relu": 0, "gru": 4, "lstm": 5, "peephole": 5}
+_FORWARDS: dict[str, Any] = {"elman_tanh": _elman(False), "elman_relu": _elman(True), "gru": _gru, "lstm": _lstm(False),
+                             "peephole": _lstm(True)}
 _BACKWARDS: dict[str, Any] = {"elman_tanh": _elman_back(False), "elman_relu": _elman_back(True), "gru": _gru_back,
-                              "lstm": _lstm_back}
+                              "lstm": _blind_back, "peephole": _lstm_back}

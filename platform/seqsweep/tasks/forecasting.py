@@ -1,4 +1,4 @@
-"""Forecasting: read `context` rows, predict the targets of the next `horizon` rows at once.
+"""Forecasting: read `context` rows, predict the targets of the next `horizon` rows.
 
 Shapes: B windows, L = context + horizon rows, F features, K of them known ahead, D targets, Q quantiles, C statics.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.tasks import ForecastingConfig
@@ -17,7 +17,7 @@ from seqsweep.errors import InvalidSweep, Problem
 from seqsweep.models.recurrent import Recurrent
 from seqsweep.tasks.batch import Batch
 from seqsweep.tasks.forecast_metrics import ForecastTruth, forecast_metrics, forecast_sums, pointwise_loss
-from seqsweep.tasks.heads import DirectHead
+from seqsweep.tasks.heads import DirectHead, RecurrentHead
 from seqsweep.tasks.learner import Learner, Sums
 
 
@@ -34,10 +34,12 @@ class Forecaster(Learner):
         self.register_buffer("targets_D", torch.tensor(info.targets), persistent=False)
         self.register_buffer("known_K", torch.tensor(info.known, dtype=torch.int64), persistent=False)
         self.encoder = Recurrent(model, len(info.features))
-        self.head = DirectHead(self.encoder.output_size, len(info.known), len(info.static_features), task.horizon,
-                               len(info.targets), task.quantiles)
-        if model.naive_season:
-            self.head.start_at_zero()
+        sizes = (self.encoder.output_size, len(info.known), len(info.static_features), task.horizon,
+                 len(info.targets), task.quantiles)
+        self.head = RecurrentHead(model, *sizes) if model.decoder == "recurrent" else DirectHead(*sizes)
+        if model.naive_season:  # the first forecast is nothing but what the head is added to
+            nn.init.zeros_(self.head.linear.weight)
+            nn.init.zeros_(self.head.linear.bias)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return forecasts `(B, horizon, D, Q)` in scaled units."""

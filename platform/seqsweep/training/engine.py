@@ -102,7 +102,7 @@ class Together:
                 module.aligned = self.folds[0].device.type == "cpu"
         self._weights: dict[str, Tensor] = {}
         self._gradients: list[Tensor] = []
-        self._rates: dict[str, Tensor] = {}
+        self._buffers: dict[str, Tensor] = {}
         self._stack()
 
     def _stack(self) -> None:
@@ -116,9 +116,13 @@ class Together:
                 parameters[name].data = weight
                 parameters[name].grad = gradient
         buffers = [dict(fold.learner.named_buffers()) for fold in self.folds]
+        kept = self.folds[0].learner.state_dict()
         for name in buffers[0]:
-            if name.endswith("_rate"):
-                self._rates[f"learner.{name}"] = torch.stack([each[name] for each in buffers])
+            if name.endswith("_rate") or name in kept:
+                stack = self._buffers[f"learner.{name}"] = torch.stack([each[name] for each in buffers])
+                owner, _, own_name = name.rpartition(".")
+                for fold, buffer in zip(self.folds, stack, strict=True):  # training writes into the stack
+                    setattr(fold.learner.get_submodule(owner), own_name, buffer)
 
     def batches(self, orders: list[Ints], keys: list[Ints]) -> Iterator[Batch]:
         """See Engine."""
@@ -153,11 +157,11 @@ class Together:
         """Call the model once for all trials, whose own samples lie in dimension `dim` of what the batch holds."""
         varied = {name: each for name, each in vars(batch).items() if isinstance(each, Tensor) and each.numel()}
 
-        def one(weights: dict[str, Tensor], rates: dict[str, Tensor], samples: dict[str, Tensor]) -> Any:
+        def one(weights: dict[str, Tensor], buffers: dict[str, Tensor], samples: dict[str, Tensor]) -> Any:
             mine: dict[str, Any] = {**vars(batch), **samples}
-            return functional_call(self._template, (weights, rates), (Batch(**mine), loss))
+            return functional_call(self._template, (weights, buffers), (Batch(**mine), loss))
 
-        return vmap(one, in_dims=(0, 0, dim))(self._weights, self._rates, varied)
+        return vmap(one, in_dims=(0, 0, dim))(self._weights, self._buffers, varied)
 
 
 class _Objective(nn.Module):

@@ -12,6 +12,7 @@ from seqsweep.config.sweep import FitConfig
 from seqsweep.config.tasks import ForecastingConfig
 from seqsweep.data.batch import Ints, Prepared
 from seqsweep.errors import InvalidData, Problem
+from seqsweep.models.recurrent import Recurrent
 from seqsweep.tasks.batch import Arrays
 from seqsweep.tasks.classification import Classifier
 from seqsweep.tasks.forecasting import Forecaster
@@ -44,7 +45,9 @@ class Fold:
         self.config, self.number = config, number
         self.device = arrays.values_TF.device
         self.learner = build_learner(config, data).to(self.device, arrays.values_TF.dtype)
-        self.learner.encoder.kernel = config.program.kernel
+        for module in self.learner.modules():
+            if isinstance(module, Recurrent):
+                module.kernel = config.program.kernel
         self.parameters = list(self.learner.parameters())
         self.rule = build_rule(config.training, self.parameters)
         self.train_loader = Loader(arrays, data.parts["train"], config.training.batch_size)
