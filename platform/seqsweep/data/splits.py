@@ -150,13 +150,14 @@ def _by_time(table: Table, sizes: dict[int, Extent], config: SplitConfig, fold: 
     for s in range(len(table.series)):
         free = np.arange(table.bounds[s], table.bounds[s + 1])
         free = free[part_T[free] == TRAIN]
-        total = len(free)
+        total = min(len(free), config.of_rows or len(free))
         for part in (TEST, VAL):
             if part not in sizes:
                 continue
+            beyond = len(free) - total if part == TEST else 0
             later = config.folds - 1 - fold if part == VAL else 0
             for use in range(later + 1):
-                start = _start(table, free, sizes[part], total)
+                start = _start(table, free[:len(free) - beyond], sizes[part], total)
                 part_T[free[start:]] = part if use == later else UNUSED
                 if use == later:
                     part_T[free[max(0, start - embargo):start]] = UNUSED
