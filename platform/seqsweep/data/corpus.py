@@ -59,10 +59,11 @@ def _extract(path: Path, target: Path, pattern: str, beside: str | None) -> list
             return sorted(names)
     with tarfile.open(path) as tape:
         members = [member for member in tape.getmembers() if member.isfile()]
-        for member in members:
-            if _fits(member.name, pattern) or member.name == beside:
+        names = {member.name.removeprefix("./"): member for member in members}
+        for name, member in names.items():
+            if _fits(name, pattern) or name == beside:
                 tape.extract(member, target, filter="data")
-        return sorted(member.name for member in members)
+        return sorted(names)
 
 
 def _fits(name: str, pattern: str) -> bool:

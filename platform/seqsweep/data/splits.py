@@ -137,7 +137,8 @@ def contents(table: Table) -> list[bytes]:
 def _by_time(table: Table, sizes: dict[int, Extent], config: SplitConfig, fold: int, problems: Problems) -> Parts:
     """Cut the end of each series: validation, then test. Earlier folds validate on earlier rows (expanding origin).
 
-    A share of n rows is floor(share x n) rows: the last 20% of 4,032 rows begin at row 4032 - 806 = 3226. A duration
+    A share of n rows is floor(share x n) rows: the last 20% of 4,032 rows begin at row 4032 - 806 = 3226. With
+    `of_rows` the parts are cut from so many first rows, and the test part goes on to the end. A duration
     reaches back from a part's last row and leaves out its own start: 14d of hourly rows are 336 rows.
     """
     part_T = table.part_T.copy()

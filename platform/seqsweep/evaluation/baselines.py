@@ -16,7 +16,7 @@ def baselines(task: TaskConfig, data: Prepared, part: str = "test") -> dict[str,
     """Return each baseline's predictions of a part, by name.
 
     Forecasting: `(N, horizon, D, Q)` in data units; classification: probabilities `(N, C)`; anomalies:
-    `(N, 3)`, score, alarm, squared error. Deterministic. Whatever is
+    `(N, 3)`, score, alarm, loss. Deterministic. Whatever is
     fitted is fitted on the training part and chosen on the validation part.
     """
     if isinstance(task, ForecastingConfig):

@@ -23,7 +23,7 @@ _erfc = np.frompyfunc(math.erfc, 1, 1)
 
 
 def naive_detections(task: AnomalyConfig, data: Prepared, part: str) -> dict[str, Floats64]:
-    """Return predictions `(N, 3)`, score, alarm and squared error (unknown: nan), of three detectors.
+    """Return predictions `(N, 3)`, score, alarm and loss (unknown: nan), of three detectors.
 
     Each reads the series from their first row; thresholds are chosen on the validation part, as the model's is.
     """

@@ -55,7 +55,7 @@ class Detector(Learner):
         return {"error": errors_N.index_put((place_B,), prediction)}
 
     def metrics(self, sums: Sums) -> dict[str, float]:
-        """Return the mean squared error as `loss`, and the figures at the threshold that these rows choose."""
+        """Return the mean of Huber's loss as `loss`, and the figures at the threshold that these rows choose."""
         error_N = sums["error"].cpu().numpy()
         if not np.isfinite(error_N).all():
             return dict.fromkeys(("loss", "nab", "f1", *self.notes), float("nan"))
@@ -155,7 +155,7 @@ def watch_of(task: AnomalyConfig, data: Prepared, part: str) -> Watch | None:
 
 def predictions(task: AnomalyConfig, notes: Mapping[str, float], data: Prepared, part: str,
                 errors: Mapping[str, Doubles]) -> Doubles:
-    """Return `(N, 3)`, score, alarm and squared error, of a part.
+    """Return `(N, 3)`, score, alarm and loss, of a part.
 
     `errors` by part: those before it are the history that its first rows are held against. `notes`: what the
     validation part told in training.

@@ -23,25 +23,27 @@ _HISTORY = 1_000
 class Calibration:
     """What the validation part tells about a model's errors; the defaults are those of a model that has none yet."""
 
-    mean: float = 0.0
+    level: float = 0.0
+    """Median."""
     spread: float = 1.0
-    """Standard deviation."""
+    """From the median to the 84% quantile, which for a Gaussian is its standard deviation; outliers do not move it."""
     threshold: float = 1.0
 
     @classmethod
     def of(cls, task: AnomalyConfig, error_N: Doubles, series_N: Ints, watched: Watch | None) -> Calibration:
-        """Fit mean and spread to the errors of the validation part, and choose a threshold for their scores."""
-        known = cls(float(error_N.mean()), max(float(error_N.std()), 1e-9))
-        return cls(known.mean, known.spread, choose_threshold(task, known.scores(task, error_N, series_N), watched))
+        """Fit level and spread to the errors of the validation part, and choose a threshold for their scores."""
+        level, high = np.quantile(error_N, [0.5, 0.8413]).tolist()
+        known = cls(level, max(high - level, 1e-9))
+        return cls(known.level, known.spread, choose_threshold(task, known.scores(task, error_N, series_N), watched))
 
     @classmethod
     def read(cls, notes: Mapping[str, float]) -> Calibration:
         """Read what `notes` wrote."""
-        return cls(notes["error_mean"], notes["error_spread"], notes["threshold"])
+        return cls(notes["error_level"], notes["error_spread"], notes["threshold"])
 
     def notes(self) -> dict[str, float]:
         """Return the figures by the names under which training keeps them."""
-        return {"error_mean": self.mean, "error_spread": self.spread, "threshold": self.threshold}
+        return {"error_level": self.level, "error_spread": self.spread, "threshold": self.threshold}
 
     def scores(self, task: AnomalyConfig, error_N: Doubles, series_N: Ints) -> Doubles:
         """Return `(N,)` scores in [0, 1].
@@ -60,7 +62,7 @@ class Calibration:
         return score_N
 
     def _bound(self, error_N: Doubles, prior: int) -> Doubles:
-        excess_N = error_N - self.mean  # small numbers: sums of squares keep their digits
+        excess_N = error_N - self.level  # small numbers: sums of squares keep their digits
         total = np.concatenate([[0.0], np.cumsum(excess_N)])
         squares = np.concatenate([[0.0], np.cumsum(excess_N ** 2)])
         here = np.arange(len(error_N))
@@ -95,8 +97,9 @@ def choose_threshold(task: AnomalyConfig, score_N: Doubles, watched: Watch | Non
 
 
 def detected(score_N: Doubles, error_N: Doubles, threshold: float) -> Doubles:
-    """Return predictions `(N, 3)`: score, 1.0 where it is an alarm, and squared error."""
-    return np.column_stack([score_N, score_N >= threshold, error_N ** 2])
+    """Return predictions `(N, 3)`: score, 1.0 where it is an alarm, and Huber's loss of the error (Huber, 1964)."""
+    loss_N = np.where(error_N < 1.0, error_N ** 2 / 2, error_N - 0.5)
+    return np.column_stack([score_N, score_N >= threshold, loss_N])
 
 
 def alarms(prediction_N3: npt.NDArray[np.floating]) -> Mask:

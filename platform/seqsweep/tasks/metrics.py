@@ -81,7 +81,7 @@ def sample_losses(task: TaskConfig, metric: str, prediction: npt.NDArray[Any], t
 
     Their mean is the metric, with these exceptions: for `rmse` its square, for `accuracy` and `balanced_accuracy`
     1 - metric, and for `f1`, which is no mean over rows, the error balanced over classes stands in. Of anomalies it
-    is the squared error.
+    is the loss.
     """
     if isinstance(task, AnomalyConfig):
         losses: Doubles = prediction[:, 2].astype(np.float64)
