@@ -41,7 +41,8 @@ def sweep(path: Path, **data: Any) -> Sweep:
     return load_sweep({
         "name": "corpus", "task": {"type": "anomaly", "features": ["value"], "context": 4},
         "data": {"path": str(path), "files": "data/*/*.csv", "time": "when", "windows": "labels.json"} | data,
-        "split": {"by": "time", "val": "20%", "test": "40%"}, "metric": {"name": "loss", "test": "nab"}})
+        "split": {"by": "time", "val": "20%", "test": "40%"}, "metric": {"name": "loss", "test": "nab"},
+        "budget": {"max_trials": 1}})
 
 
 @pytest.fixture
@@ -143,7 +144,8 @@ def test_sections_must_agree(corpus: Path, section: str, change: dict[str, Any],
 def test_labels_in_a_column_are_zero_or_one(tmp_path: Path) -> None:
     frame = pd.DataFrame({"value": np.sin(np.arange(ROWS)), "odd": np.arange(ROWS) >= 90})
     document = {"name": "one", "task": {"type": "anomaly", "context": 4, "label": "odd"},
-                "data": {"path": str(tmp_path / "one.csv")}, "metric": {"name": "loss", "test": "f1"}}
+                "data": {"path": str(tmp_path / "one.csv")}, "metric": {"name": "loss", "test": "f1"},
+                "budget": {"max_trials": 1}}
     frame.to_csv(tmp_path / "one.csv", index=False)
     (data,) = prepare(load_sweep(document))
     assert data.info.columns == ("value",)

@@ -36,14 +36,14 @@ def finished(place: Path, settings: Settings) -> seqsweep.SweepResult:
 
 
 def test_the_leaderboard_has_the_naive_detectors_and_says_who_wins(finished: seqsweep.SweepResult) -> None:
-    board = finished.leaderboard().set_index("name")
-    assert {"windowed Gaussian", "random", "null"} <= set(board.index)
-    assert board.loc["null", "test_nab"] == 0.0
+    board = finished.leaderboard()
+    nab: dict[str, float] = dict(zip(board["name"], board["test_nab"], strict=True))
+    best: dict[str, float] = dict(zip(board["name"], board["test_nab_best"], strict=True))
+    assert {"windowed Gaussian", "random", "null"} <= set(nab)
     winner = f"trial {finished.best.number}"
-    assert board.loc[winner, "test_nab"] <= board.loc[winner, "test_nab_best"] + 1e-9
-    best = board["test_nab"].max()
-    assert finished.headline.startswith(str(board.index[board["test_nab"] == best][0]))
-    assert board.loc[winner, "test_nab"] > 50
+    assert nab["null"] == 0.0
+    assert 50 < nab[winner] <= best[winner] + 1e-9
+    assert finished.headline.startswith(max(nab, key=lambda name: nab[name]))
 
 
 def test_the_champion_tells_score_and_alarm_of_every_row_it_can_judge(
@@ -90,8 +90,8 @@ def test_a_file_without_labels_is_searched_by_the_loss(place: Path, settings: Se
         task={"type": "anomaly", "context": 12, "scorer": scorer, "alarm_rate": 0.01},
         data={"path": str(place / "plain.csv"), "time": "time"})
     result = seqsweep.submit(document, settings)
-    board = result.leaderboard().set_index("name")
-    assert board.loc["trial 0", "test_loss"] > 0
+    board = result.leaderboard()
+    assert (board["test_loss"].dropna() > 0).all()
     told = result.predict(frame)
     assert told["is_anomaly"].any()
     assert told["is_anomaly"].mean() < 0.1

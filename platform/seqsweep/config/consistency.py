@@ -174,7 +174,7 @@ def _roles(draft: Draft) -> Iterator[tuple[str, str, KeyPath]]:
     for role in ("time", "series"):
         if (column := getattr(data, role)) is not None:
             yield column, f"data.{role}", ("data", role)
-    if isinstance(task, ClassificationConfig) or (isinstance(task, AnomalyConfig) and task.label is not None):
+    if isinstance(task, ClassificationConfig | AnomalyConfig) and task.label is not None:
         yield task.label, "task.label", ("task", "label")
     for role in ("target", "past", "known", "features", "static"):
         columns = getattr(task, role, ())

@@ -15,7 +15,7 @@ METRICS: dict[str, dict[str, Literal["minimize", "maximize"]]] = {
                     "mase": "minimize", "pinball": "minimize", "loss": "minimize"},
     "classification": {"accuracy": "maximize", "balanced_accuracy": "maximize", "f1": "maximize",
                        "log_loss": "minimize", "loss": "minimize"},
-    "anomaly": {"nab": "maximize", "f1": "maximize", "loss": "minimize"},
+    "anomaly": {"nab": "maximize", "nab_cross": "maximize", "f1": "maximize", "loss": "minimize"},
 }
 """The metrics each task computes on the validation part after each epoch, and which way is better."""
 

@@ -29,7 +29,7 @@ def build_table(sources: Sequence[Source], roles: Roles, task: Task, problems: P
     `by_given` reads the key column as parts. `categories` names the static columns that are text, where that was
     decided before: the data are new then, and need no labels. None decides by what the columns hold.
     """
-    _check_columns(sources, roles, by_given, problems)
+    _check_columns(sources, roles, task, by_given, problems)
     problems.raise_if_any()
     values_TR = _values(sources, roles, problems)
     codes_T, series = _series(sources, roles, isinstance(task, ClassificationConfig), problems)
@@ -67,7 +67,7 @@ def _row_numbers(source: Source) -> Ints:
     return np.arange(1, len(index) + 1, dtype=np.int64)
 
 
-def _check_columns(sources: Sequence[Source], roles: Roles, by_given: bool, problems: Problems) -> None:
+def _check_columns(sources: Sequence[Source], roles: Roles, task: Task, by_given: bool, problems: Problems) -> None:
     """Note missing columns and empty tables."""
     for source in sources:
         known = [str(name) for name in source.frame.attrs.get("columns", source.frame.columns)]
@@ -81,7 +81,7 @@ def _check_columns(sources: Sequence[Source], roles: Roles, by_given: bool, prob
     if not roles.values:
         problems.add("no features", sources[0].name, "no column is left to read",
                      "columns of numbers beside series, time, label and key")
-    if roles.label and roles.series is None:
+    if isinstance(task, ClassificationConfig) and roles.label and roles.series is None:
         problems.add("no sequences", sources[0].name, "nothing tells one sequence from the next",
                      "data.series: the column that names the sequence a row belongs to")
 

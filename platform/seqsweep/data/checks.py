@@ -159,6 +159,10 @@ def check_labelled(table: Table, metric: MetricConfig, task: WindowTask, part_T:
             words = "validation" if part == VAL else "test"
             problems.add("no labelled anomaly", key, f"{name} counts labelled anomalies, and the {words} part has none",
                          "task.label or data.windows, and a part that holds some; or loss")
+        elif name == "nab_cross" and table.window_T is not None and len(np.unique(
+                table.series_T[(part_T == part) & (table.window_T > 0)])) < 2:
+            problems.add("one labelled series", key, "nab_cross chooses a threshold by the labels of other series, and "
+                         "there are none", "several series with labels; or nab")
 
 
 def check_classes(table: Table, task: ClassificationConfig, part_T: npt.NDArray[np.int8], drawn: frozenset[int],

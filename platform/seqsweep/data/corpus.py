@@ -58,12 +58,11 @@ def _extract(path: Path, target: Path, pattern: str, beside: str | None) -> list
                     packed.extract(name, target)
             return sorted(names)
     with tarfile.open(path) as tape:
-        members = [member for member in tape.getmembers() if member.isfile()]
-        names = {member.name.removeprefix("./"): member for member in members}
-        for name, member in names.items():
+        members = {member.name.removeprefix("./"): member for member in tape.getmembers() if member.isfile()}
+        for name, member in members.items():
             if _fits(name, pattern) or name == beside:
                 tape.extract(member, target, filter="data")
-        return sorted(names)
+        return sorted(members)
 
 
 def _fits(name: str, pattern: str) -> bool:

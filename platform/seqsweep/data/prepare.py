@@ -46,7 +46,7 @@ def _read(sweep: Sweep, problems: Problems) -> Table:
     """Read every file into one checked table."""
     task, data, split = sweep.task, sweep.data, sweep.split
     label = task.label if isinstance(task, ClassificationConfig) else None
-    marks = {task.label} - {None} if isinstance(task, AnomalyConfig) else set()
+    marks = {task.label} if isinstance(task, AnomalyConfig) and task.label else set()
     if isinstance(task, ClassificationConfig) and sweep.prepare.lead:
         problems.add("lags", "prepare", "classification has no targets to look back at", "no lags and differences")
     text = {name for name in (data.series, label, split.key) if name}

@@ -12,7 +12,7 @@ from seqsweep.config.tasks import AnomalyConfig, TaskConfig
 from seqsweep.evaluation.bootstrap import Floats64, Terms
 from seqsweep.tasks.anomaly_scores import alarms
 from seqsweep.tasks.metrics import Truth, sample_losses
-from seqsweep.tasks.nab import Watch, earned
+from seqsweep.tasks.nab import Watch, crossed_alarms, earned
 
 _OF_THE_MEAN: dict[str, Callable[[Floats64], Floats64]] = {"rmse": np.sqrt, "accuracy": lambda error: 1.0 - error}
 
@@ -70,8 +70,11 @@ def _detections(metric: str, prediction_N3: npt.NDArray[Any], watched: Watch | N
     if watched is None:
         return Terms(np.full((len(prediction_N3), 2), np.nan), _nab)
     alarm_N = alarms(prediction_N3)
+    if metric == "nab_cross":
+        crossed_N = crossed_alarms(prediction_N3[:, 0], watched)
+        alarm_N = alarm_N if crossed_N is None else crossed_N
     earned_N, opens_N = earned(alarm_N, watched)
-    if metric == "nab":
+    if metric in ("nab", "nab_cross"):
         return Terms(np.column_stack([earned_N, opens_N]), _nab)
     hit_N, false_N = earned_N > 0, alarm_N & (watched.window_N < 0)
     return Terms(np.column_stack([hit_N, hit_N * 1.0 + false_N + opens_N]).astype(np.float64), _window_f1)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from seqsweep.config.models import RecurrentConfig
-from seqsweep.config.tasks import AnomalyConfig, ForecastingConfig
+from seqsweep.config.tasks import METRICS, AnomalyConfig, ForecastingConfig
 from seqsweep.data.batch import Ints, Prepared
 from seqsweep.models.linear import Linear
 from seqsweep.models.recurrent import Recurrent
@@ -58,7 +58,7 @@ class Detector(Learner):
         """Return the mean of Huber's loss as `loss`, and the figures at the threshold that these rows choose."""
         error_N = sums["error"].cpu().numpy()
         if not np.isfinite(error_N).all():
-            return dict.fromkeys(("loss", "nab", "f1", *self.notes), float("nan"))
+            return dict.fromkeys((*METRICS["anomaly"], *self.notes), float("nan"))
         part = self.rows.parts["val"]
         watched = watch_of(self.watched, self.rows, "val")
         known = Calibration.of(self.watched, error_N, part.series_N, watched)

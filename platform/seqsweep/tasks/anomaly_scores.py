@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from seqsweep.config.tasks import AnomalyConfig
 from seqsweep.data.batch import Ints
-from seqsweep.tasks.nab import Doubles, Mask, Watch, best_threshold, nab_score
+from seqsweep.tasks.nab import Doubles, Mask, Watch, best_threshold, crossed_alarms, nab_score
 
 _HISTORY = 1_000
 """Errors that the next one is held against."""
@@ -111,16 +111,20 @@ def alarms(prediction_N3: npt.NDArray[np.floating]) -> Mask:
 def figures(prediction_N3: npt.NDArray[np.floating], watched: Watch | None) -> dict[str, float]:
     """Return the metrics of predictions: nan where they count labelled windows and there is none.
 
-    `nab` is the NAB score at the threshold that was chosen before; `nab_best` that of the best threshold for these very
-    rows, found by their labels, as the figures that NAB publishes are; `f1` the harmonic mean of the share of windows
-    with an alarm and of the share of events that are windows: alarms in one window are one, those outside are one each.
+    `nab` is the NAB score at the threshold that was chosen before; `nab_cross` that of the thresholds that are best for
+    other series; `nab_best` that of the threshold that is best for these very rows, as the figures NAB publishes; `f1`
+    the harmonic mean of the share of windows with an alarm and of the share of events that are windows: alarms in one
+    window are one event, those outside are one each.
     """
     alarm_N, score_N = alarms(prediction_N3), prediction_N3[:, 0].astype(np.float64)
     found = {"loss": float(prediction_N3[:, 2].mean()), "alarms": float(alarm_N.sum())}
     if watched is None or not watched.windows:
-        return found | dict.fromkeys(("nab", "nab_best", "f1"), float("nan"))
+        return found | dict.fromkeys(("nab", "nab_cross", "nab_best", "f1"), float("nan"))
     hits = len(np.unique(watched.window_N[alarm_N & (watched.window_N >= 0)]))
     false = int((alarm_N & (watched.window_N < 0)).sum())
-    return found | {"nab": nab_score(alarm_N, watched), "nab_best": best_threshold(score_N, watched)[1],
+    crossed_N = crossed_alarms(score_N, watched)
+    return found | {"nab": nab_score(alarm_N, watched),
+                    "nab_cross": float("nan") if crossed_N is None else nab_score(crossed_N, watched),
+                    "nab_best": best_threshold(score_N, watched)[1],
                     "f1": 2 * hits / (hits + false + watched.windows), "windows_found": float(hits),
                     "false_alarms": float(false)}

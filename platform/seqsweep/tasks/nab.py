@@ -19,6 +19,7 @@ from seqsweep.data.batch import Ints
 Doubles = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 _FALSE_ALARM = 0.11
+_TENTHS = 10
 _FAR = 3.0
 """Widths of a window behind which an alarm has nothing to do with it any more."""
 
@@ -92,7 +93,8 @@ def nab_score(alarm_N: Mask, watched: Watch) -> float:
 def best_threshold(score_N: Doubles, watched: Watch) -> tuple[float, float]:
     """Return the threshold whose alarms, the rows with a score as high at least, have the best NAB score, and that.
 
-    The highest of equals; above every score where no alarm is best. Every distinct score is tried.
+    Every distinct score is tried. The threshold lies halfway, by its odds, down to the next score that is no alarm;
+    above every score where no alarm is best.
     """
     order_N = np.argsort(-score_N, kind="stable")
     score, window, gain = score_N[order_N], watched.window_N[order_N], watched.gain_N[order_N]
@@ -107,5 +109,30 @@ def best_threshold(score_N: Doubles, watched: Watch) -> tuple[float, float]:
     windows = watched.windows
     if not windows or not len(score) or total.max() <= 0:
         return float(np.nextafter(score.max(initial=0.0), np.inf)), 0.0 if windows else float("nan")
-    place = int(total.argmax())
-    return float(score[place]), float(50.0 * total[place] / windows)
+    place = int(np.flatnonzero(total == total.max())[-1])
+    lower = float(score[place + 1]) if place + 1 < len(score) else 0.0
+    return _halfway(lower, float(score[place])), float(50.0 * total[place] / windows)
+
+
+def _halfway(low: float, high: float) -> float:
+    """The number whose odds are the geometric mean of two numbers' in [0, 1]; a tenth of the higher odds at least."""
+    below, above = (float(np.log(max(each, 1e-16) / max(1.0 - each, 1e-16))) for each in (low, high))
+    middle = float(1.0 / (1.0 + np.exp(-(max(below, above - np.log(100.0)) + above) / 2)))
+    return middle if low < middle <= high else high
+
+
+def crossed_alarms(score_N: Doubles, watched: Watch) -> Mask | None:
+    """Return the alarms of each series at the threshold that is best for others: of tenths, each in turn is left out.
+
+    No series' labels have a say in its own threshold. None where no two series have a window.
+    """
+    if len(np.unique(watched.series_N[watched.window_N >= 0])) < 2:
+        return None
+    _, place_N = np.unique(watched.series_N, return_inverse=True)
+    tenth_N = place_N % min(_TENTHS, int(place_N.max()) + 1)
+    alarm_N = np.zeros(len(score_N), dtype=bool)
+    for tenth in np.unique(tenth_N):
+        own = tenth_N == tenth
+        others = Watch(watched.window_N[~own], watched.gain_N[~own], watched.series_N[~own])
+        alarm_N[own] = score_N[own] >= best_threshold(score_N[~own], others)[0]
+    return alarm_N
