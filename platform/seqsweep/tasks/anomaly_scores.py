@@ -17,8 +17,6 @@ from seqsweep.tasks.nab import Doubles, Mask, Watch, best_threshold, crossed_ala
 
 _HISTORY = 1_000
 """Errors that the next one is held against."""
-_OUTLIER = 10.0
-"""Spreads above all before it from which on an error is not held against later ones."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +49,10 @@ class Calibration:
         """Return `(N,)` scores in [0, 1].
 
         An error is held against the mean and spread of the up to 1,000 before it in its series (Ahmad et al., 2017),
-        which begin as `context` errors of the validation part; single outliers among them do not count. At z spreads
-        above the mean the score is z^2 / (1 + z^2): by Cantelli's inequality a later error of whatever distribution is
-        larger with a probability of at most 1 - score. A score that does not exceed each of the `context` scores before
-        it is 0: an event that lasts is one alarm.
+        which begin as `context` errors of the validation part. At z spreads above the mean the score is
+        z^2 / (1 + z^2): by Cantelli's inequality a later error of whatever distribution is larger with a probability of
+        at most 1 - score. A score that does not exceed each of the `context` scores before it is 0: an event that
+        lasts is one alarm.
         """
         score_N = np.zeros(len(error_N))
         borders = np.flatnonzero(np.diff(series_N)) + 1
@@ -65,20 +63,16 @@ class Calibration:
 
     def _bound(self, error_N: Doubles, prior: int) -> Doubles:
         excess_N = error_N - self.level  # small numbers: sums of squares keep their digits
-        usual_N = self._excess(excess_N, np.ones(len(error_N), dtype=bool), prior) < _OUTLIER
-        bound_N: Doubles = 1.0 - 1.0 / (1.0 + self._excess(excess_N, usual_N, prior) ** 2)
-        return bound_N
-
-    def _excess(self, excess_N: Doubles, counts_N: Mask, prior: int) -> Doubles:
-        """Return by how many spreads each row's error exceeds the mean of those before it that count."""
-        number, total, squares = (np.concatenate([[0.0], np.cumsum(np.where(counts_N, each, 0.0))])
-                                  for each in (np.ones(len(excess_N)), excess_N, excess_N ** 2))
-        here = np.arange(len(excess_N))
+        total = np.concatenate([[0.0], np.cumsum(excess_N)])
+        squares = np.concatenate([[0.0], np.cumsum(excess_N ** 2)])
+        here = np.arange(len(error_N))
         begin = np.maximum(here - _HISTORY, 0)
-        count_N = number[here] - number[begin] + prior
-        mean_N = (total[here] - total[begin]) / count_N
-        variance_N = (squares[here] - squares[begin] + prior * self.spread ** 2) / count_N - mean_N ** 2
-        return np.maximum(excess_N - mean_N, 0.0) / np.sqrt(np.maximum(variance_N, 1e-18))
+        count = here - begin + prior
+        mean_N = (total[here] - total[begin]) / count
+        variance_N = (squares[here] - squares[begin] + prior * self.spread ** 2) / count - mean_N ** 2
+        z_N = np.maximum(excess_N - mean_N, 0.0) / np.sqrt(np.maximum(variance_N, 1e-18))
+        bound_N: Doubles = 1.0 - 1.0 / (1.0 + z_N ** 2)
+        return bound_N
 
 
 def _novel(score_N: Doubles, span: int) -> Doubles:
@@ -90,10 +84,10 @@ def _novel(score_N: Doubles, span: int) -> Doubles:
 
 def choose_threshold(task: AnomalyConfig, score_N: Doubles, watched: Watch | None) -> float:
     """Return the threshold: of the best NAB score where the rows have labelled windows; else the lowest that at most a
-    share `alarm_rate` of the rows reaches, the highest score where too many have that, and 0.5 at least.
+    share `alarm_rate` of the rows reaches, the highest score where too many have that. In any case it is 0.5 at least.
     """
     if watched is not None and watched.windows:
-        return best_threshold(score_N, watched)[0]
+        return max(0.5, best_threshold(score_N, watched)[0])
     falling = -np.sort(-score_N)
     allowed = int(task.alarm_rate * len(falling))
     if not len(falling):

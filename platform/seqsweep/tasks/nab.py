@@ -93,8 +93,8 @@ def nab_score(alarm_N: Mask, watched: Watch) -> float:
 def best_threshold(score_N: Doubles, watched: Watch) -> tuple[float, float]:
     """Return the threshold whose alarms, the rows with a score as high at least, have the best NAB score, and that.
 
-    Every distinct score is tried. The threshold lies halfway, by its odds, down to the next score that is no alarm;
-    above every score where no alarm is best.
+    Every distinct score is tried. Of thresholds that are as good it is the lowest, just above the next lower score: a
+    miss costs more than a false alarm. Above every score where no alarm is best.
     """
     order_N = np.argsort(-score_N, kind="stable")
     score, window, gain = score_N[order_N], watched.window_N[order_N], watched.gain_N[order_N]
@@ -111,14 +111,7 @@ def best_threshold(score_N: Doubles, watched: Watch) -> tuple[float, float]:
         return float(np.nextafter(score.max(initial=0.0), np.inf)), 0.0 if windows else float("nan")
     place = int(np.flatnonzero(total == total.max())[-1])
     lower = float(score[place + 1]) if place + 1 < len(score) else 0.0
-    return _halfway(lower, float(score[place])), float(50.0 * total[place] / windows)
-
-
-def _halfway(low: float, high: float) -> float:
-    """The number whose odds are the geometric mean of two numbers' in [0, 1]; a tenth of the higher odds at least."""
-    below, above = (float(np.log(max(each, 1e-16) / max(1.0 - each, 1e-16))) for each in (low, high))
-    middle = float(1.0 / (1.0 + np.exp(-(max(below, above - np.log(100.0)) + above) / 2)))
-    return middle if low < middle <= high else high
+    return float(np.nextafter(lower, np.inf)), float(50.0 * total[place] / windows)
 
 
 def crossed_alarms(score_N: Doubles, watched: Watch) -> Mask | None:
