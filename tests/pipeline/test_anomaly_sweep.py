@@ -57,7 +57,9 @@ def test_the_champion_tells_score_and_alarm_of_every_row_it_can_judge(
     assert told["score"].between(0, 1).all()
     truth = pd.read_csv(place / "sensor.csv", parse_dates=["time"])
     hits = told.merge(truth, left_on=["series", "time"], right_on=["machine", "time"])
-    assert hits[hits["is_anomaly"]]["odd"].mean() > 0.5
+    found = hits[hits["is_anomaly"] & (hits["odd"] == 1)]
+    assert len(found) == 6  # each event once
+    assert told["is_anomaly"].mean() < 0.03
     earlier = predict("sensor@champion", frame.groupby("machine").head(300), settings)
     both = told.merge(earlier, on=["series", "time"])
     assert len(both) == len(earlier) == 3 * (300 - 12)

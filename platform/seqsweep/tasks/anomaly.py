@@ -79,18 +79,6 @@ class ForecastDetector(Detector, Forecaster):
         """Return the error of the one row ahead."""
         return (self._future(batch).double() - output[..., 0]).square().mean(dim=(1, 2)).sqrt()
 
-    def predict(self, output: Tensor, batch: Batch) -> Tensor:
-        """See Detector."""
-        return Detector.predict(self, output, batch)
-
-    def sums(self, prediction: Tensor, batch: Batch) -> Sums:
-        """See Detector."""
-        return Detector.sums(self, prediction, batch)
-
-    def metrics(self, sums: Sums) -> dict[str, float]:
-        """See Detector."""
-        return Detector.metrics(self, sums)
-
 
 class AutoEncoder(Detector):
     """The error of a window that is put together again from the encoder's state, which is too small to hold it.
