@@ -116,7 +116,7 @@ def _check_task(draft: Draft) -> None:
         return
     for name in ("naive_season", "window_norm", "decoder"):
         if name in draft.sweep.parameters:
-            draft.refuse(("parameters", name), f"{name} is for windows, and the task is {task.type}", "remove it",
+            draft.refuse(("parameters", name), f"{name} is for forecasting, and the task is {task.type}", "remove it",
                          key=True)
 
 
