@@ -67,9 +67,10 @@ def trained(config: FitConfig, data: Prepared) -> Fit:
     return fit
 
 
+@pytest.mark.parametrize("decoder", ["direct", "recurrent"])
 @pytest.mark.parametrize("scorer", SCORERS)
-def test_a_spike_is_found_and_little_else(scorer: str) -> None:
-    data, config = sensor(labels=False), config_of(scorer)
+def test_a_spike_is_found_and_little_else(scorer: str, decoder: str) -> None:
+    data, config = sensor(labels=False), config_of(scorer, model={"decoder": decoder})
     found = predict(config, trained(config, data).best_weights(), data, "test")
     rows = data.parts["test"].start_N + CONTEXT
     assert found.shape == (len(rows), 3)

@@ -80,7 +80,7 @@ class AnomalyConfig(Config):
     """Steps the model sees before the one it judges; for so long after an alarm a lesser one is part of the same."""
     scorer: Literal["forecast", "autoencoder"] = "forecast"
     """What an error is: of the forecast of the next row (Malhotra et al., 2015), or of the window put together again
-    from one state of the encoder (after Malhotra et al., 2016)."""
+    from one state of the encoder (Malhotra et al., 2016)."""
     label: Column | None = None
     """Column that is 1 where a row is anomalous, else 0; nothing is trained on it. Without labels, here or in
     data.windows, the metric is the loss."""

@@ -17,11 +17,11 @@ from torch.nn import functional
 from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.tasks import METRICS, AnomalyConfig, ForecastingConfig
 from seqsweep.data.batch import Ints, Prepared
-from seqsweep.models.linear import Linear
 from seqsweep.models.recurrent import Recurrent
 from seqsweep.tasks.anomaly_scores import Calibration, detected, figures
 from seqsweep.tasks.batch import Batch
 from seqsweep.tasks.forecasting import Forecaster, window_norm
+from seqsweep.tasks.heads import DirectHead, RecurrentHead
 from seqsweep.tasks.learner import Learner, Sums
 from seqsweep.tasks.nab import Doubles, Watch, watch
 
@@ -83,7 +83,8 @@ class ForecastDetector(Detector, Forecaster):
 class AutoEncoder(Detector):
     """The error of a window that is put together again from the encoder's state, which is too small to hold it.
 
-    The decoder is linear: in EncDec-AD (Malhotra et al., 2016) it is recurrent. Seasons have no meaning here.
+    With `decoder: recurrent` it is EncDec-AD (Malhotra et al., 2016), else the decoder is linear. Seasons have no
+    meaning here.
     """
 
     targets_D: Tensor
@@ -91,10 +92,10 @@ class AutoEncoder(Detector):
     def __init__(self, task: AnomalyConfig, model: RecurrentConfig, data: Prepared) -> None:
         super().__init__()
         info, self.model = data.info, model
-        self.shape = (task.context + 1, len(info.targets))
         self.register_buffer("targets_D", torch.tensor(info.targets), persistent=False)
         self.encoder = Recurrent(model, len(info.features))
-        self.head = Linear(self.encoder.output_size + len(info.static_features), self.shape[0] * self.shape[1])
+        sizes = (self.encoder.output_size, 0, len(info.static_features), task.context + 1, len(info.targets), ())
+        self.head = RecurrentHead(model, *sizes) if model.decoder == "recurrent" else DirectHead(*sizes)
         self._remember(task, data)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -105,9 +106,7 @@ class AutoEncoder(Detector):
             targets_BLD = (window_BLF.index_select(2, self.targets_D) - norm.level_B1D) / norm.spread_B1D
             window_BLF = window_BLF.index_copy(2, self.targets_D, targets_BLD)
         state_BH = self.encoder(window_BLF, key=batch.key, first=batch.first)
-        static = batch.static
-        output_BLD: Tensor = self.head(state_BH if static is None else torch.cat([state_BH, static], dim=1)).unflatten(
-            1, self.shape)
+        output_BLD: Tensor = self.head(state_BH, None, batch.static).squeeze(-1)
         return output_BLD * norm.spread_B1D + norm.level_B1D if norm else output_BLD
 
     def loss(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
