@@ -43,6 +43,22 @@ def write_classes(path: Path, sequences: int = 150, seed: int = 0) -> pd.DataFra
     return whole
 
 
+def write_sensor(path: Path, rows: int = 500, machines: int = 3, seed: int = 0) -> pd.DataFrame:
+    """Waves of some machines; `odd` marks three hours of each that are far off, half of them in the last third."""
+    draw, frames = np.random.default_rng(seed), []
+    for number in range(machines):
+        heat = 20 + 5 * np.sin(np.arange(rows) * np.pi / 6 + number) + draw.normal(0, 0.3, rows)
+        odd = np.zeros(rows, dtype=int)
+        for at in (int(0.6 * rows) + 5 * number, int(0.8 * rows) + 7 * number):
+            odd[at:at + 6] = 1
+            heat[at + 1:at + 3] += 40
+        frames.append(pd.DataFrame({"machine": f"m{number}", "heat": heat.round(3), "odd": odd,
+                                    "time": pd.date_range("2024-01-01", periods=rows, freq="h")}))
+    whole = pd.concat(frames, ignore_index=True)
+    whole.to_csv(path, index=False)
+    return whole
+
+
 def resources(keys: dict[str, Any]) -> dict[str, Any]:
     """In this process, by torch's layers: two sweeps give the same digits."""
     given: dict[str, Any] = keys.pop("resources", {})
@@ -67,6 +83,17 @@ def classification(path: Path, name: str = "trend", **keys: Any) -> dict[str, An
             "metric": {"name": "log_loss"}, "method": "random", "seed": 3,
             "parameters": {"learning_rate": {"min": 1e-2, "max": 1e-1, "log": True}, "hidden_size": {"value": 8},
                            "epochs": {"value": 4}, "batch_size": {"value": 16}},
+            "early_terminate": {"type": "none"}, "budget": {"max_trials": 2}, "resources": resources(keys)} | keys
+
+
+def anomaly(path: Path, name: str = "sensor", **keys: Any) -> dict[str, Any]:
+    """Two random trials of three epochs in this process; keys replace the sweep's own."""
+    return {"name": name, "task": {"type": "anomaly", "features": ["heat"], "context": 12, "label": "odd",
+                                   "alarm_rate": 0.01},
+            "data": {"path": str(path), "time": "time", "series": "machine"},
+            "split": {"by": "time", "val": "25%", "test": "25%"}, "metric": {"name": "nab"}, "method": "random",
+            "seed": 3, "parameters": {"learning_rate": {"min": 1e-2, "max": 3e-2, "log": True},
+                                      "hidden_size": {"value": 8}, "epochs": {"value": 3}, "batch_size": {"value": 32}},
             "early_terminate": {"type": "none"}, "budget": {"max_trials": 2}, "resources": resources(keys)} | keys
 
 

@@ -140,6 +140,8 @@ def _example(sweep: Sweep, package: Package) -> pd.DataFrame | None:
     frame = source.frame[[name for name in package.columns if name in source.frame]]
     if sweep.data.series:
         frame = frame[frame[sweep.data.series] == frame[sweep.data.series].iloc[0]]
+    if task.type == "anomaly":
+        frame = frame.head(2 * task.context + sweep.prepare.lead)
     if task.type == "forecasting":
         frame = frame.head(task.context + sweep.prepare.lead + (task.horizon if task.known else 0))
     try:

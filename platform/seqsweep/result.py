@@ -122,10 +122,10 @@ class SweepResult:
 
     def leaderboard_figures(self) -> list[str]:
         """The leaderboard's columns that a terminal has room for: the sweep's metric, and the task's others."""
-        metric = self.sweep.metric.name
+        metric, judged = self.sweep.metric.name, self.sweep.metric.judged.name
         others = ["errors", *METRICS[self.sweep.task.type]]
-        shown = [f"test_{name}" for name in others if name not in (metric, "loss")]
-        return ["name", "kind", f"val_{metric}", f"test_{metric}", *shown[:3]]
+        shown = [f"test_{name}" for name in others if name not in (judged, "loss")]
+        return ["name", "kind", f"val_{metric}", f"test_{judged}", *shown[:3]]
 
     def promote(self, to: str = "champion", margin: float = 0.0, why: str = "") -> Promotion:
         """Open the gate for this sweep's registered version. Raises Refused where it does not pass."""

@@ -118,6 +118,32 @@ search_space: [lstm]
 """
 
 
+ANOMALY = """\
+name: nab
+task:
+  type: anomaly
+  features: [value]
+  context: 48
+  scorer: autoencoder
+  alarm_rate: 1e-3
+  stride: 2
+data:
+  path: nab.tar.gz
+  files: "data/*/*.csv"
+  windows: labels/windows.json
+  time: timestamp
+split:
+  by: time
+  val: 5%
+  test: 85%
+  of_rows: 5000
+metric:
+  name: loss
+  test: nab
+search_space: [gru]
+"""
+
+
 @dataclass(frozen=True)
 class Line:
     """One `key: value` line of a block-style sweep."""
@@ -194,6 +220,7 @@ def small(extra: str = "", parameters: str = _SEARCHED, task: str = "forecast") 
 VALID = {
     "full forecasting": FORECASTING,
     "full classification": CLASSIFICATION,
+    "full anomaly": ANOMALY,
     "short forecasting": small(),
     "short classification": small(task="classify"),
     "a budget instead of a search": small("budget: {max_trials: 1}\n", ""),

@@ -11,7 +11,7 @@ from seqsweep.config.fields import default
 from seqsweep.config.problems import suggestion
 from seqsweep.config.structure import Draft
 from seqsweep.config.sweep import PromoteConfig
-from seqsweep.config.tasks import METRICS, ClassificationConfig, ForecastingConfig
+from seqsweep.config.tasks import METRICS, AnomalyConfig, ClassificationConfig, WindowTask
 
 _SUFFIXES = (".csv", ".csv.gz", ".parquet", ".npz", ".ts", ".ts.gz")
 _COARSER = {"minute": ("h", "D", "W", "MS", "QS", "YS"), "hour": ("D", "W", "MS", "QS", "YS"),
@@ -27,7 +27,10 @@ def check_sections(draft: Draft) -> None:
         _check_task(draft)
     if draft.sound("data"):
         _check_data(draft)
+    if draft.sound("metric", "task", "data"):
+        _check_judge(draft)
     if draft.sound("data", "task"):
+        _check_windows(draft)
         _check_roles(draft)
     if draft.sound("data", "task", "prepare"):
         _check_prepare(draft)
@@ -56,6 +59,34 @@ def _check_metric(draft: Draft) -> None:
                      f"goal: {known[metric.name]}, or no goal at all")
 
 
+def _check_judge(draft: Draft) -> None:
+    metric, task = draft.sweep.metric, draft.sweep.task
+    known = METRICS[task.type]
+    if metric.test is not None and metric.test not in known:
+        draft.refuse(("metric", "test"), f'"{metric.test[:60]}" is no metric of {task.type}',
+                     suggestion(metric.test, known, "metrics"))
+    data = draft.sweep.data
+    labelled = isinstance(task, AnomalyConfig) and (task.label or data.windows)
+    for key, name in (("name", metric.name), ("test", metric.test)):
+        if isinstance(task, AnomalyConfig) and not labelled and name in known and name != "loss":
+            draft.refuse(("metric", key), f"{name} counts labelled anomalies, and there are no labels",
+                         "task.label, a column; or data.windows, a file; or name: loss")
+
+
+def _check_windows(draft: Draft) -> None:
+    """Windows mark anomalies by time, and labels are told once."""
+    data, task = draft.sweep.data, draft.sweep.task
+    if data.windows is None:
+        return
+    if not isinstance(task, AnomalyConfig):
+        draft.refuse(("data", "windows"), f"windows mark anomalies, and the task is {task.type}", "remove it", key=True)
+    elif task.label is not None:
+        draft.refuse(("data", "windows"), "task.label and data.windows say the same twice", "one of them", key=True)
+    if data.time is None:
+        draft.refuse(("data", "windows"), "windows are stretches of time, and the rows have none",
+                     "data.time, a column", key=True)
+
+
 def _check_resources(draft: Draft) -> None:
     resources = draft.sweep.resources
     if resources.kernel == "torch" and resources.pack not in ("auto", "off", 1):
@@ -68,7 +99,7 @@ def _check_resources(draft: Draft) -> None:
 
 def _check_task(draft: Draft) -> None:
     task = draft.sweep.task
-    if isinstance(task, ForecastingConfig):
+    if isinstance(task, WindowTask):
         naive = draft.sweep.parameters.get("naive_season")
         listed = naive.values or () if naive else ()
         candidates: list[tuple[KeyPath, object]] = [(("values", number), value) for number, value in enumerate(listed)]
@@ -79,6 +110,9 @@ def _check_task(draft: Draft) -> None:
                 draft.refuse(("parameters", "naive_season", *below),
                              f"naive_season looks {value} steps back, and the model sees {task.context}",
                              f"at most task.context, {task.context}")
+        if naive and isinstance(task, AnomalyConfig) and task.scorer == "autoencoder":
+            draft.refuse(("parameters", "naive_season"), "an auto-encoder forecasts nothing that a season corrects",
+                         "remove it, or scorer: forecast", key=True)
         return
     for name in ("naive_season", "window_norm", "decoder"):
         if name in draft.sweep.parameters:
@@ -100,10 +134,25 @@ def _check_data(draft: Draft) -> None:
         elif path is not None and "${" in path:
             draft.refuse(("data", key), "a path is taken as it is written, and a sweep holds no secrets",
                          "a path without ${...}")
-        elif path is not None and not path.lower().endswith(_SUFFIXES):
+        elif path is not None and data.files is None and not path.lower().endswith(_SUFFIXES):
             draft.refuse(("data", key), f'"{path[-60:]}" has no known ending', f"one of {', '.join(_SUFFIXES)}")
+    _check_files(draft)
     if data.start is not None:
         _check_start(draft, data.start)
+
+
+def _check_files(draft: Draft) -> None:
+    data = draft.sweep.data
+    if data.files is None:
+        return
+    for key in ("name", "val", "test", "series"):
+        if getattr(data, key) is not None:
+            right = "the files' own names tell the series apart" if key == "series" else "one of the two"
+            draft.refuse(("data", key), f"files and {key} do not go together", right, key=True)
+    if data.files.startswith("/") or ".." in data.files.split("/"):
+        draft.refuse(("data", "files"), f'"{data.files[-60:]}" leaves the folder', "a pattern such as *.csv or */*.csv")
+    elif not data.files.lower().endswith(_SUFFIXES):
+        draft.refuse(("data", "files"), f'"{data.files[-60:]}" has no known ending', f"one of {', '.join(_SUFFIXES)}")
 
 
 def _check_start(draft: Draft, start: str) -> None:
@@ -125,7 +174,7 @@ def _roles(draft: Draft) -> Iterator[tuple[str, str, KeyPath]]:
     for role in ("time", "series"):
         if (column := getattr(data, role)) is not None:
             yield column, f"data.{role}", ("data", role)
-    if isinstance(task, ClassificationConfig):
+    if isinstance(task, ClassificationConfig | AnomalyConfig) and task.label is not None:
         yield task.label, "task.label", ("task", "label")
     for role in ("target", "past", "known", "features", "static"):
         columns = getattr(task, role, ())

@@ -62,7 +62,7 @@ class RecurrentConfig(Config):
     """Forecasting only: all steps by one linear map, or step by step by a second layer that reads at each step the
     encoder's state and what is known ahead (Cho et al., 2014). It reads no targets, in training neither."""
     naive_season: int = Field(default=0, ge=0, le=100_000)
-    """Forecasting only: correct a seasonal naive forecast of this many steps; 0 forecasts the level."""
+    """Forecasts only, of anomalies too: correct a seasonal naive forecast of this many steps; 0 forecasts the level."""
     window_norm: Literal["none", "last", "standard"] = "none"
-    """Forecasting only: take each window's last value, or its mean and deviation, out of the targets before the model
+    """Windows only: take each window's last value, or its mean and deviation, out of the targets before the model
     and put it back after (Kim et al., 2022)."""

@@ -55,11 +55,12 @@ def _name_parameters(schema: Schema, definitions: Schema) -> None:
 def _name_metrics(definitions: Schema) -> None:
     names = list(dict.fromkeys(name for metrics in METRICS.values() for name in metrics))
     definitions["MetricConfig"]["properties"]["name"]["enum"] = names
+    definitions["MetricConfig"]["properties"]["test"]["anyOf"][0]["enum"] = names
 
 
 def _require_types(definitions: Schema) -> None:
     """A task must say which it is; pydantic leaves that to the discriminator, which editors do not read."""
-    for name in ("ForecastingConfig", "ClassificationConfig"):
+    for name in ("ForecastingConfig", "ClassificationConfig", "AnomalyConfig"):
         definitions[name]["required"] = ["type", *definitions[name].get("required", [])]
 
 

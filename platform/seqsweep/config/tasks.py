@@ -1,4 +1,4 @@
-"""What is to be learnt: forecasting or classification, with the columns that take part."""
+"""What is to be learnt: forecasting, classification or anomalies, with the columns that take part."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ METRICS: dict[str, dict[str, Literal["minimize", "maximize"]]] = {
                     "mase": "minimize", "pinball": "minimize", "loss": "minimize"},
     "classification": {"accuracy": "maximize", "balanced_accuracy": "maximize", "f1": "maximize",
                        "log_loss": "minimize", "loss": "minimize"},
+    "anomaly": {"nab": "maximize", "nab_cross": "maximize", "f1": "maximize", "loss": "minimize"},
 }
 """The metrics each task computes on the validation part after each epoch, and which way is better."""
 
@@ -69,4 +70,34 @@ class ClassificationConfig(Config):
     """`balanced` weighs each class by the inverse of its share in the training part."""
 
 
-TaskConfig = Annotated[ForecastingConfig | ClassificationConfig, Field(discriminator="type")]
+class AnomalyConfig(Config):
+    """Tell which rows of a series do not follow from the rows before them."""
+
+    type: Literal["anomaly"] = "anomaly"
+    features: tuple[Column, ...] = ()
+    """Columns to watch; empty watches every column that has no other role."""
+    context: int = Field(ge=2, le=100_000)
+    """Steps the model sees before the one it judges; for so long after an alarm a lesser one is part of the same."""
+    scorer: Literal["forecast", "autoencoder"] = "forecast"
+    """What an error is: of the forecast of the next row (Malhotra et al., 2015), or of the window put together again
+    from one state of the encoder (Malhotra et al., 2016)."""
+    label: Column | None = None
+    """Column that is 1 where a row is anomalous, else 0; nothing is trained on it. Without labels, here or in
+    data.windows, the metric is the loss."""
+    alarm_rate: float = Field(default=1e-3, gt=0.0, le=0.1)
+    """Share of the validation rows that may be alarms where none of them is labelled: this sets the threshold. With
+    labels it is the threshold of the best NAB score there (Lavin & Ahmad, 2015)."""
+    static: tuple[Column, ...] = ()
+    """Columns that are constant within a series; text is one-hot encoded."""
+    stride: int = Field(default=1, ge=1)
+    """Steps between the rows that are learnt from."""
+
+    @property
+    def horizon(self) -> int:
+        """Rows that are judged at once."""
+        return 1
+
+
+WindowTask = ForecastingConfig | AnomalyConfig
+"""Tasks whose samples are windows of a series, not whole sequences."""
+TaskConfig = Annotated[ForecastingConfig | ClassificationConfig | AnomalyConfig, Field(discriminator="type")]

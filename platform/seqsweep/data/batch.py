@@ -1,7 +1,8 @@
 """What preparation hands to training: flat arrays that map into every worker without a copy. numpy and pydantic only.
 
 Shapes: T rows of all series end to end, F features, S series, C static features, D targets, N samples of a part.
-A sample is a stretch of rows: a window (context + horizon) in forecasting, a whole sequence in classification.
+A sample is a stretch of rows: a window (context + horizon) in forecasting and
+where anomalies are sought, a whole sequence in classification.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class DataInfo(Config):
     features: tuple[str, ...]
     """Names of the F columns of `values_TF`, derived ones (calendar, lags, indicators) included."""
     targets: tuple[int, ...] = ()
-    """Which features are the D targets; empty in classification."""
+    """Which features are the D targets, of anomalies all raw columns; empty in classification."""
     known: tuple[int, ...] = ()
     """Which features are known ahead (calendar, long lags, `task.known`)."""
     static_features: tuple[str, ...] = ()
@@ -44,7 +45,7 @@ class DataInfo(Config):
     columns: tuple[str, ...]
     """Raw value columns in the order they are read, before derived ones are added."""
     classes: tuple[str, ...] = ()
-    """Class labels in the order of the model's outputs; empty in forecasting."""
+    """Class labels in the order of the model's outputs; empty for windows."""
     series: tuple[str, ...] = ()
     """Series ids in the order of `static_SC` and of `scaling`."""
     scaling: dict[str, Scaling] = {}
@@ -103,7 +104,7 @@ class Samples:
     series_N: Ints
     """Row in `static_SC`, `shift_SD`, `scale_SD`."""
     label_N: Ints
-    """Class index; empty in forecasting."""
+    """Class index; empty for windows."""
     key_N: Keys
     """Identity of each sample's target rows or of the row itself: stable when data grow."""
 
@@ -133,6 +134,8 @@ class Prepared:
     """Unix nanoseconds of each row, or multiples of `info.time_unit`; None where there is no time."""
     first_S: Ints | None = None
     """First row of each series in `values_TF`."""
+    window_T: Ints | None = None
+    """Labelled anomaly that a row lies in, numbered from 1; 0: none. None: nothing is labelled."""
     outlines: tuple[Outline, ...] = ()
     """Of the files that were read; the same for every fold."""
 
@@ -140,7 +143,7 @@ class Prepared:
         """Every array under a flat name, for hashing and for moving to shared memory."""
         flat: dict[str, Any] = {"values_TF": self.values_TF, "static_SC": self.static_SC,
                                 "shift_SD": self.shift_SD, "scale_SD": self.scale_SD}
-        for optional in ("observed_TD", "times_T", "first_S"):
+        for optional in ("observed_TD", "times_T", "first_S", "window_T"):
             if getattr(self, optional) is not None:
                 flat[optional] = getattr(self, optional)
         for part, samples in self.parts.items():

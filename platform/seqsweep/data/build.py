@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seqsweep.config.tasks import ClassificationConfig
+from seqsweep.config.tasks import AnomalyConfig, ClassificationConfig
 from seqsweep.data.columns import Ints, TimeKind, encode, read_numbers, read_times, whole_times
+from seqsweep.data.corpus import WINDOW
 from seqsweep.data.problems import Problems, nearest
 from seqsweep.data.sources import Source
 from seqsweep.data.table import PARTS, TRAIN, Roles, Static, Table, Task
@@ -28,7 +29,7 @@ def build_table(sources: Sequence[Source], roles: Roles, task: Task, problems: P
     `by_given` reads the key column as parts. `categories` names the static columns that are text, where that was
     decided before: the data are new then, and need no labels. None decides by what the columns hold.
     """
-    _check_columns(sources, roles, by_given, problems)
+    _check_columns(sources, roles, task, by_given, problems)
     problems.raise_if_any()
     values_TR = _values(sources, roles, problems)
     codes_T, series = _series(sources, roles, isinstance(task, ClassificationConfig), problems)
@@ -37,7 +38,7 @@ def build_table(sources: Sequence[Source], roles: Roles, task: Task, problems: P
     problems.raise_if_any()
     order = None if np.all(np.diff(codes_T) >= 0) else np.argsort(codes_T, kind="stable")
     row_T = np.concatenate([_row_numbers(source) for source in sources])
-    file_T = np.repeat(np.arange(len(sources), dtype=np.int8), [len(source.frame) for source in sources])
+    file_T = np.repeat(np.arange(len(sources), dtype=np.int32), [len(source.frame) for source in sources])
     bounds = np.concatenate([[0], np.cumsum(np.bincount(codes_T, minlength=len(series)))])
     table = Table(
         columns=roles.values, values_TR=_sorted(values_TR, order), series=series, has_ids=roles.has_ids, bounds=bounds,
@@ -45,11 +46,13 @@ def build_table(sources: Sequence[Source], roles: Roles, task: Task, problems: P
         part_T=_sorted(part_T, order), given=given, static={},
         times_T=None if times_T is None else _sorted(times_T, order), time=time, time_unit=unit)
     constants = _Constants(sources, table, order, problems)
-    label_S = constants.names(roles.label, needed=categories is None) if roles.label else ()
+    rows_labelled = isinstance(task, AnomalyConfig)
+    label_S = constants.names(roles.label, needed=categories is None) if roles.label and not rows_labelled else ()
+    window_T = _windows(sources, roles.label, table, order, problems) if roles.label and rows_labelled else None
     group_S = constants.names(roles.key) if roles.key and not by_given else ()
     static = {name: constants.static(name, categories) for name in roles.static}
     problems.raise_if_any()
-    return Table(**{**vars(table), "label_S": label_S, "group_S": group_S, "static": static})
+    return Table(**{**vars(table), "label_S": label_S, "window_T": window_T, "group_S": group_S, "static": static})
 
 
 def _sorted(array: npt.NDArray[Any], order: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
@@ -64,7 +67,7 @@ def _row_numbers(source: Source) -> Ints:
     return np.arange(1, len(index) + 1, dtype=np.int64)
 
 
-def _check_columns(sources: Sequence[Source], roles: Roles, by_given: bool, problems: Problems) -> None:
+def _check_columns(sources: Sequence[Source], roles: Roles, task: Task, by_given: bool, problems: Problems) -> None:
     """Note missing columns and empty tables."""
     for source in sources:
         known = [str(name) for name in source.frame.attrs.get("columns", source.frame.columns)]
@@ -78,7 +81,7 @@ def _check_columns(sources: Sequence[Source], roles: Roles, by_given: bool, prob
     if not roles.values:
         problems.add("no features", sources[0].name, "no column is left to read",
                      "columns of numbers beside series, time, label and key")
-    if roles.label and roles.series is None:
+    if isinstance(task, ClassificationConfig) and roles.label and roles.series is None:
         problems.add("no sequences", sources[0].name, "nothing tells one sequence from the next",
                      "data.series: the column that names the sequence a row belongs to")
 
@@ -190,6 +193,25 @@ def _times(sources: Sequence[Source], name: str | None,
                      "whole numbers, or ISO 8601")
         return None, "", 1.0
     return numbers_T, kind, unit
+
+
+def _windows(sources: Sequence[Source], name: str, table: Table, order: npt.NDArray[Any] | None,
+             problems: Problems) -> Ints:
+    """(T,) number the labelled anomalies: rows in a stretch that hold the same number above 0 are one."""
+    marks = []
+    for source in sources:
+        column = source.frame[name]
+        values, bad = read_numbers(column)
+        bad = bad | np.isnan(values) | ((values != 0) & (values != 1) & (name != WINDOW))
+        _note(problems, "unreadable labels", source, _row_numbers(source), bad, name, "1 for an anomaly, else 0",
+              lambda i, column=column: repr(column.iloc[i]))
+        marks.append(np.where(bad, 0.0, values))
+    mark_T = _sorted(np.concatenate(marks), order)
+    opens_T = np.ones(len(mark_T), dtype=bool)
+    opens_T[1:] = mark_T[1:] != mark_T[:-1]
+    opens_T[table.first_S] = True
+    numbers_T: Ints = np.where(mark_T > 0, np.cumsum(opens_T & (mark_T > 0)), 0).astype(np.int64)
+    return numbers_T
 
 
 class _Constants:

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from seqsweep.config.sweep import DataConfig, PrepareConfig
-from seqsweep.config.tasks import ClassificationConfig, ForecastingConfig
+from seqsweep.config.sweep import DataConfig, MetricConfig, PrepareConfig
+from seqsweep.config.tasks import AnomalyConfig, ClassificationConfig, ForecastingConfig, WindowTask
 from seqsweep.data.calendar import Frequency
 from seqsweep.data.problems import Problems
-from seqsweep.data.table import TRAIN, Table, Task
+from seqsweep.data.table import TEST, TRAIN, VAL, Table, Task, target_columns
 from seqsweep.errors import Problem
 
 Mask = npt.NDArray[np.bool_]
@@ -31,7 +31,7 @@ def with_times(table: Table, task: Task, data: DataConfig, prepare: PrepareConfi
     elif data.start is not None:
         problems.add("start", "data.start", "it is set beside data.time", "only one of the two")
     else:
-        table = _checked_times(table, frequency, isinstance(task, ForecastingConfig), problems)
+        table = _checked_times(table, frequency, task, problems)
     if prepare.calendar and table.time != "timestamp" and not problems:
         problems.add("calendar", "prepare.calendar", "the rows have no times",
                      "data.time: a column of times, or data.start and data.freq")
@@ -54,8 +54,10 @@ def _times_from_start(table: Table, data: DataConfig, frequency: Frequency | Non
     return table
 
 
-def _checked_times(table: Table, frequency: Frequency | None, regular: bool, problems: Problems) -> Table:
-    """Check order and, where `regular`, equal steps."""
+def _checked_times(table: Table, frequency: Frequency | None, task: Task, problems: Problems) -> Table:
+    """Check order, and for forecasts equal steps. Where anomalies are sought, clocks may be wrong: rows are taken as
+    they follow.
+    """
     times_T = table.times_T
     assert times_T is not None  # noqa: S101  (the caller has looked)
     later = np.ones(len(times_T), dtype=bool)
@@ -66,9 +68,10 @@ def _checked_times(table: Table, frequency: Frequency | None, regular: bool, pro
     def shown(t: int) -> str:
         return _show(table, int(times_T[t]))
 
-    problems.add_each("duplicate times", nexts[steps == 0], lambda t: Problem(
+    wrong = np.zeros(len(steps), dtype=bool) if isinstance(task, AnomalyConfig) else steps <= 0
+    problems.add_each("duplicate times", nexts[wrong & (steps == 0)], lambda t: Problem(
         table.where(t), f"{shown(t)} for the second time{_of(table, t)}", "one row a time in each series"))
-    problems.add_each("unsorted times", nexts[steps < 0], lambda t: Problem(
+    problems.add_each("unsorted times", nexts[wrong & (steps < 0)], lambda t: Problem(
         table.where(t), f"{shown(t)} after {shown(t - 1)}{_of(table, t)}", "rows of a series sorted by time"
         + ("" if any(table.series) else "; if the file holds several series, data.series: the column of their names")))
     if np.any(steps <= 0) or not len(steps):
@@ -82,7 +85,7 @@ def _checked_times(table: Table, frequency: Frequency | None, regular: bool, pro
     uneven = found.steps(times_T[nexts - 1], times_T[nexts]) != 1
     if not uneven.any():
         return replace(table, frequency=found)
-    if regular:
+    if isinstance(task, ForecastingConfig):
         name = found.text or f"{commonest * table.time_unit:g}"
         problems.add_each("irregular steps", nexts[uneven], lambda t: Problem(
             table.where(t), f"{shown(t)} follows {shown(t - 1)}{_of(table, t)}, but a step is {name}",
@@ -112,7 +115,7 @@ def check_missing(table: Table, prepare: PrepareConfig, problems: Problems, exem
             table.where(t, name), "the value is missing", "fill it in, or prepare.fill: interpolate, forward, ..."))
 
 
-def check_lengths(table: Table, task: ForecastingConfig, lead: int, problems: Problems, ahead: int = 0) -> None:
+def check_lengths(table: Table, task: WindowTask, lead: int, problems: Problems, ahead: int = 0) -> None:
     """Each series must hold one window; `lead` rows at its start are used up by lags.
 
     `ahead`: how many rows at the end of each are the future, added to what was given; they are not counted.
@@ -128,14 +131,14 @@ def check_lengths(table: Table, task: ForecastingConfig, lead: int, problems: Pr
            "leave the series out, or take a smaller context")))
 
 
-def check_targets(table: Table, task: ForecastingConfig, part_T: npt.NDArray[np.int8], problems: Problems) -> None:
+def check_targets(table: Table, task: WindowTask, part_T: npt.NDArray[np.int8], problems: Problems) -> None:
     """A target must vary within the training part."""
     train_T = part_T == TRAIN
     if not train_T.any():
         problems.add("nothing to learn from", table.files[0], f"no row of {len(part_T)} is left for the training part",
                      "more rows, or smaller parts (split.val, split.test)")
         return
-    for d, name in enumerate(task.targets):
+    for d, name in enumerate(target_columns(task, table.columns)):
         values = table.values_TR[train_T, d]
         values = values[~np.isnan(values)]
         if not len(values):
@@ -144,6 +147,22 @@ def check_targets(table: Table, task: ForecastingConfig, part_T: npt.NDArray[np.
         elif values.min() == values.max():
             problems.add("constant target", f"{table.files[0]}, column {name}",
                          f"it is {values[0]:g} in the whole training part", "a target that varies")
+
+
+def check_labelled(table: Table, metric: MetricConfig, task: WindowTask, part_T: npt.NDArray[np.int8],
+                   problems: Problems) -> None:
+    """Figures that are counted in labelled anomalies need some."""
+    if not isinstance(task, AnomalyConfig):
+        return
+    for name, part, key in ((metric.name, VAL, "metric.name"), (metric.judged.name, TEST, "metric.test")):
+        if name != "loss" and (table.window_T is None or not table.window_T[part_T == part].any()):
+            words = "validation" if part == VAL else "test"
+            problems.add("no labelled anomaly", key, f"{name} counts labelled anomalies, and the {words} part has none",
+                         "task.label or data.windows, and a part that holds some; or loss")
+        elif name == "nab_cross" and table.window_T is not None and len(np.unique(
+                table.series_T[(part_T == part) & (table.window_T > 0)])) < 2:
+            problems.add("one labelled series", key, "nab_cross chooses a threshold by the labels of other series, and "
+                         "there are none", "several series with labels; or nab")
 
 
 def check_classes(table: Table, task: ClassificationConfig, part_T: npt.NDArray[np.int8], drawn: frozenset[int],

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from seqsweep.config.sweep import PrepareConfig
-from seqsweep.config.tasks import ForecastingConfig
+from seqsweep.config.tasks import ForecastingConfig, WindowTask
 from seqsweep.data.batch import Floats, Scaling
 from seqsweep.data.calendar import calendar_features, calendar_names
 from seqsweep.data.scaling import Figures, fit
-from seqsweep.data.table import Ints, Table, Task
+from seqsweep.data.table import Ints, Table, Task, target_columns
 
 Floats64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -38,16 +38,16 @@ class Layout:
     def of(cls, columns: tuple[str, ...], indicated: Collection[str], task: Task, prepare: PrepareConfig) -> Layout:
         """Lay out the features; `indicated` names the raw columns with an indicator."""
         forecast = task if isinstance(task, ForecastingConfig) else None
-        targets = forecast.targets if forecast else ()
+        targets = target_columns(task, columns)
         ahead = set(forecast.known if forecast else ())
         indicators = tuple(r for r, name in enumerate(columns) if name in indicated)
         names = [(name, name in ahead) for name in columns]
         names += [(indicator_name(columns[r]), columns[r] in ahead) for r in indicators]
         names += [(name, True) for name in calendar_names(prepare.calendar)]
-        if forecast:
-            names += [(f"{name}:lag{lag}", lag >= forecast.horizon) for lag in prepare.lags for name in targets]
+        if isinstance(task, WindowTask):
+            names += [(f"{name}:lag{lag}", lag >= task.horizon) for lag in prepare.lags for name in targets]
             names += [(f"{name}:diff{steps}", False) for steps in prepare.differences for name in targets]
-        known = tuple(f for f, (_, is_known) in enumerate(names) if is_known and forecast)
+        known = tuple(f for f, (_, is_known) in enumerate(names) if is_known and targets)
         return cls(tuple(name for name, _ in names), tuple(range(len(targets))), known, indicators)
 
 

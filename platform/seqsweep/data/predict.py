@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from seqsweep.config.sweep import DataConfig, PrepareConfig
-from seqsweep.config.tasks import ForecastingConfig
+from seqsweep.config.tasks import ForecastingConfig, WindowTask
 from seqsweep.data.batch import DataInfo, Prepared
 from seqsweep.data.build import build_table
 from seqsweep.data.calendar import Frequency
@@ -21,7 +21,7 @@ from seqsweep.data.prepare import packed, sequence_samples, window_samples
 from seqsweep.data.problems import Problems
 from seqsweep.data.scaling import Figures, figures_of
 from seqsweep.data.sources import Source
-from seqsweep.data.table import TRAIN, VAL, Ints, Table, Task, roles_of
+from seqsweep.data.table import TRAIN, VAL, Ints, Table, Task, roles_of, target_columns
 from seqsweep.data.windows import runs, target_rows, usable, window_origins
 
 Mask = npt.NDArray[np.bool_]
@@ -33,6 +33,7 @@ def transform(frame: pd.DataFrame, *, task: Task, prepare: PrepareConfig, data: 
     """Prepare new data for a trained model; the result has one part, `predict`.
 
     Classification gives one sample a sequence; labels are read where there are any (-1 elsewhere).
+    Anomalies are sought in every row with a whole context before it, whatever `origins`.
     Forecasting with origins `last` gives one window a series, which begins after the last observed target. Rows below
     that hold covariates known ahead, with the target left empty; without such covariates they may be missing and
     their times follow. With `all` every window whose horizon lies within the rows is given, one step apart.
@@ -44,8 +45,9 @@ def transform(frame: pd.DataFrame, *, task: Task, prepare: PrepareConfig, data: 
     problems = Problems()
     table = _read(frame, task, prepare, data, info, problems)
     problems.raise_if_any()
-    if isinstance(task, ForecastingConfig):
-        return _forecast(table, task, prepare, info, origins == "last", problems)
+    if isinstance(task, WindowTask):
+        last = origins == "last" and isinstance(task, ForecastingConfig)
+        return _windows(table, task, prepare, info, last, problems)
     check_missing(table, prepare, problems)
     problems.raise_if_any()
     part_T = np.full(len(table.values_TR), TRAIN, dtype=np.int8)
@@ -104,17 +106,18 @@ def _info(table: Table, info: DataInfo) -> DataInfo:
     return info.model_copy(update={"series": table.series, "time": table.time, "time_unit": table.time_unit})
 
 
-def _forecast(table: Table, task: ForecastingConfig, prepare: PrepareConfig, info: DataInfo, last: bool,
-              problems: Problems) -> Prepared:
+def _windows(table: Table, task: WindowTask, prepare: PrepareConfig, info: DataInfo, last: bool,
+             problems: Problems) -> Prepared:
     """Prepare windows of new data."""
     lead = prepare.lead
-    observed_T = table.observed_rows(len(task.targets))
+    observed_T = table.observed_rows(len(target_columns(task, table.columns)))
     origin_S = _origins(table, observed_T)
-    if last:
+    known = task.known if isinstance(task, ForecastingConfig) else ()
+    if last and isinstance(task, ForecastingConfig):
         table, origin_S = _with_future(table, task, origin_S, problems)
         problems.raise_if_any()
     future_T = np.arange(len(table.values_TR)) >= origin_S[table.series_T]
-    exempt_R = np.array([name not in task.known or not last for name in table.columns])
+    exempt_R = np.array([name not in known or not last for name in table.columns])
     check_missing(table, prepare, problems, future_T[:, None] & exempt_R)
     check_lengths(table, task, lead, problems, ahead=task.horizon if last else 0)
     problems.raise_if_any()

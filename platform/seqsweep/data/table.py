@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from seqsweep.config.sweep import DataConfig, SplitConfig
-from seqsweep.config.tasks import ClassificationConfig, ForecastingConfig
+from seqsweep.config.tasks import AnomalyConfig, ClassificationConfig, ForecastingConfig, TaskConfig
 from seqsweep.data.batch import Outline
 from seqsweep.data.calendar import Frequency
+from seqsweep.data.corpus import WINDOW
 from seqsweep.data.sources import Source
 
 Ints = npt.NDArray[np.int64]
-Task = ForecastingConfig | ClassificationConfig
+Task = TaskConfig
 
 TRAIN, VAL, TEST, UNUSED = 0, 1, 2, -1
 PARTS = {"train": TRAIN, "val": VAL, "test": TEST}
@@ -52,17 +53,27 @@ def value_columns(task: Task) -> tuple[str, ...]:
     return (*task.targets, *task.past, *task.known) if isinstance(task, ForecastingConfig) else task.features
 
 
+def target_columns(task: Task, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Which of the raw columns a model is to predict: the first ones, or where anomalies are sought all."""
+    if isinstance(task, ForecastingConfig):
+        return task.targets
+    return columns if isinstance(task, AnomalyConfig) else ()
+
+
 def roles_of(source: Source, task: Task, data: DataConfig, split: SplitConfig | None) -> Roles:
     """Give each column of a table its role; `split` is None for new data, which need no label and no key."""
     frame = source.frame
     sequences = bool(frame.attrs.get("sequences"))
     classification = isinstance(task, ClassificationConfig)
     series = data.series
-    if series is None and "series" in frame and (sequences or classification):
+    if series is None and "series" in frame and (sequences or classification or data.files is not None):
         series = "series"
     label = None
     if isinstance(task, ClassificationConfig):
         label = "label" if sequences else task.label
+        label = label if split is not None or label in frame else None
+    elif isinstance(task, AnomalyConfig):
+        label = WINDOW if data.windows else task.label
         label = label if split is not None or label in frame else None
     key = split.key if split is not None and split.by in ("group", "given") else None
     roles = Roles(value_columns(task), task.static, series, data.time, label, key,
@@ -94,7 +105,7 @@ class Table:
     has_ids: bool
     bounds: Ints
     """(S + 1): series s holds the rows from bounds[s] up to bounds[s + 1]."""
-    file_T: npt.NDArray[np.int8]
+    file_T: npt.NDArray[np.int32]
     row_T: Ints
     """Row or line number in the file; 0 for rows that are in none."""
     files: tuple[str, ...]
@@ -106,6 +117,8 @@ class Table:
     label_S: tuple[str, ...] = ()
     group_S: tuple[str, ...] = ()
     """The split key's name per series, where the sweep groups by one."""
+    window_T: Ints | None = None
+    """Labelled anomaly that a row lies in, numbered from 1 over all series; 0: none. None: nothing is labelled."""
     times_T: Ints | None = None
     time: Literal["", "timestamp", "number"] = ""
     time_unit: float = 1.0

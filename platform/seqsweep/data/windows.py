@@ -1,4 +1,4 @@
-"""Forecast windows: `context` rows, then `horizon` rows that are to be forecast; the first of those is the origin.
+"""Windows: `context` rows, then `horizon` rows to be forecast or judged; the first of those is the origin.
 
 A window's targets lie in one part. Training windows lie in the training part with their context; the context of
 validation and test windows may reach back, since the past is known by then. No window crosses a series.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from seqsweep.config.tasks import ForecastingConfig
+from seqsweep.config.tasks import WindowTask
 from seqsweep.data.table import TRAIN, UNUSED, Ints
 
 Mask = npt.NDArray[np.bool_]
@@ -24,7 +24,7 @@ def runs(part_T: npt.NDArray[np.int8], bounds: Ints) -> tuple[Ints, Ints]:
     return begin, np.append(begin[1:], len(part_T))
 
 
-def window_origins(part_T: npt.NDArray[np.int8], bounds: Ints, task: ForecastingConfig, lead: int,
+def window_origins(part_T: npt.NDArray[np.int8], bounds: Ints, task: WindowTask, lead: int,
                    stride: int) -> dict[int, Ints]:
     """Origins of each part. `lead` rows at the start of a series, without lags or differences, are no context.
 

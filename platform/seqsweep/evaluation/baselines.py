@@ -1,12 +1,13 @@
-"""What any trained model must beat: the forecasts and classifications that need no training, or next to none."""
+"""What any trained model must beat: forecasts, classifications and detectors that need next to no training."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from seqsweep.config.tasks import ForecastingConfig, TaskConfig
+from seqsweep.config.tasks import AnomalyConfig, ForecastingConfig, TaskConfig
 from seqsweep.data.batch import Prepared
+from seqsweep.evaluation.detectors import naive_detections
 from seqsweep.evaluation.sequences import naive_classifications
 from seqsweep.evaluation.windows import naive_forecasts
 
@@ -14,9 +15,12 @@ from seqsweep.evaluation.windows import naive_forecasts
 def baselines(task: TaskConfig, data: Prepared, part: str = "test") -> dict[str, npt.NDArray[np.float64]]:
     """Return each baseline's predictions of a part, by name.
 
-    Forecasting: `(N, horizon, D, Q)` in data units; classification: probabilities `(N, C)`. Deterministic. Whatever is
+    Forecasting: `(N, horizon, D, Q)` in data units; classification: probabilities `(N, C)`; anomalies:
+    `(N, 3)`, score, alarm, loss. Deterministic. Whatever is
     fitted is fitted on the training part and chosen on the validation part.
     """
     if isinstance(task, ForecastingConfig):
         return naive_forecasts(task, data, part)
+    if isinstance(task, AnomalyConfig):
+        return naive_detections(task, data, part)
     return naive_classifications(data, part)

@@ -66,11 +66,12 @@ class Units:
         return sums_MK
 
 
-def units(samples: Samples, horizon: int = 1) -> Units:
+def units(samples: Samples, horizon: int = 1, *, whole: bool = False) -> Units:
     """Say what is drawn.
 
     Windows whose targets overlap are drawn in moving blocks (Künsch, 1989) as long as the overlap and at least the
     cube root of the number of windows; rows and windows side by side are drawn one by one (Efron, 1979).
+    `whole`: draw whole series, where there are 10 at least.
     """
     order_N = np.lexsort((samples.start_N, samples.series_N))
     series_N, start_N = samples.series_N[order_N], samples.start_N[order_N]
@@ -79,6 +80,8 @@ def units(samples: Samples, horizon: int = 1) -> Units:
     block = 1
     if horizon > 1 and len(distance) and distance.min() < horizon:
         block = max(math.ceil(horizon / max(1, int(distance.min()))), round(len(order_N) ** (1 / 3)))
+    if whole and len(np.unique(series_N)) >= FEW_UNITS:
+        block = len(order_N)
     first, length = [], []
     borders = np.flatnonzero(np.concatenate([[True], ~same, [True]])) if len(order_N) else np.zeros(1, dtype=np.int64)
     for begin, end in zip(borders[:-1].tolist(), borders[1:].tolist(), strict=True):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqsweep.config.sweep import FitConfig, PromoteConfig
-from seqsweep.config.tasks import METRICS, ForecastingConfig
+from seqsweep.config.tasks import METRICS, AnomalyConfig, ForecastingConfig
 from seqsweep.data.batch import Keys, Prepared
 from seqsweep.evaluation.bootstrap import Comparison, Terms, compare, units
 from seqsweep.evaluation.terms import terms_of
@@ -73,13 +73,16 @@ class _Result:
 class _Judge:
     def __init__(self, promote: PromoteConfig, config: FitConfig, data: Prepared, candidate: Predictions) -> None:
         self.promote, self.config, self.data = promote, config, data
-        self.metric = config.metric.name
-        self.goal: Literal["minimize", "maximize"] = config.metric.goal or METRICS[config.task.type][self.metric]
+        judged = config.metric.judged
+        self.metric = judged.name
+        self.goal: Literal["minimize", "maximize"] = judged.goal or METRICS[config.task.type][self.metric]
         self.truth = truth_of(config.task, data, "test")
         self.shape = candidate.shape
         self.terms = self._terms(candidate)
         horizon = config.task.horizon if isinstance(config.task, ForecastingConfig) else 1
         self.units = units(data.parts["test"], horizon)
+        if isinstance(config.task, AnomalyConfig):
+            self.units = units(data.parts["test"], max(2, config.task.context), whole=True)
 
     def baseline(self, baselines: Mapping[str, Predictions]) -> _Result:
         if not baselines:

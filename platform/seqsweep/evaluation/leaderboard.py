@@ -85,10 +85,13 @@ def leaderboard(metric: MetricConfig, task: TaskConfig, winner: int, trials: Seq
     """Put the winner, the next best trials by validation value, and the baselines into one table.
 
     `winner` is a trial's number. Where a baseline has the better test figure it stands first, and the headline says so.
+    Test figures are those of `metric.test`, where it is set.
     """
+    chosen_by, metric = metric, metric.judged
     sign = _sign(metric, task)
     valued = [trial for trial in trials if trial.outcome is not None and trial.outcome.value is not None]
-    ranked = sorted(valued, key=lambda trial: (sign * _value(trial), trial.number))
+    by = _sign(chosen_by, task)
+    ranked = sorted(valued, key=lambda trial: (by * _value(trial), trial.number))
     chosen = [trial for trial in ranked if trial.number == winner]
     rows = [Row("winner", f"trial {winner}", _value(trial), evaluation.winner.test, trial.trial.params)
             for trial in chosen]
@@ -98,15 +101,15 @@ def leaderboard(metric: MetricConfig, task: TaskConfig, winner: int, trials: Seq
               for trial in ranked if trial.number != winner][:top - 1]
     if naive and rows and not _rank(rows[0], metric, sign) < _rank(naive[0], metric, sign):
         rows = [naive.pop(0), *rows]
-    return Leaderboard(_headline(metric, sign, rows, naive), metric.name, (*rows, *others, *naive))
+    return Leaderboard(_headline(metric, sign, rows, naive, chosen_by.name), metric.name, (*rows, *others, *naive))
 
 
-def _headline(metric: MetricConfig, sign: int, rows: list[Row], naive: list[Row]) -> str:
+def _headline(metric: MetricConfig, sign: int, rows: list[Row], naive: list[Row], chosen_by: str) -> str:
     if not rows:
         return "no trial wins: none has a value"
     first = rows[0]
     if not first.test:
-        return f"{first.name} wins on the validation part: {metric.name} {_figure(first.validation)}; no test part"
+        return f"{first.name} wins on the validation part: {chosen_by} {_figure(first.validation)}; no test part"
     ours = first.test[metric.name]
     says = f"{first.name} wins: {metric.name} {_figure(ours)} on the test part{_errors(first)}"
     if first.kind == "baseline":
@@ -166,9 +169,10 @@ def _metrics(task: TaskConfig, data: Prepared, part: str, prediction: npt.NDArra
 
 
 def _baseline_validation(config: FitConfig, data: tuple[Prepared, ...]) -> dict[str, float]:
-    """Mean over folds; a baseline that some fold's history does not allow has none."""
+    """Mean over folds; a baseline that some fold's history does not allow, or that has no such figure, has none."""
     values: dict[str, list[float]] = {}
     for fold in data:
         for name, prediction in (baselines(config.task, fold, "val") if _has(fold, "val") else {}).items():
             values.setdefault(name, []).append(_metrics(config.task, fold, "val", prediction)[config.metric.name])
-    return {name: math.fsum(each) / len(each) for name, each in values.items() if len(each) == len(data)}
+    means = {name: math.fsum(each) / len(each) for name, each in values.items() if len(each) == len(data)}
+    return {name: mean for name, mean in means.items() if not math.isnan(mean)}

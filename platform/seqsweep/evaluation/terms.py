@@ -8,15 +8,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seqsweep.config.tasks import TaskConfig
+from seqsweep.config.tasks import AnomalyConfig, TaskConfig
 from seqsweep.evaluation.bootstrap import Floats64, Terms
+from seqsweep.tasks.anomaly_scores import alarms
 from seqsweep.tasks.metrics import Truth, sample_losses
+from seqsweep.tasks.nab import Watch, crossed_alarms, earned
 
 _OF_THE_MEAN: dict[str, Callable[[Floats64], Floats64]] = {"rmse": np.sqrt, "accuracy": lambda error: 1.0 - error}
 
 
 def terms_of(task: TaskConfig, metric: str, prediction: npt.NDArray[Any], truth: Truth) -> Terms:
     """Split a metric of predictions, shaped as `seqsweep.training.predict` gives them, into terms per sample."""
+    if isinstance(task, AnomalyConfig) and metric != "loss":
+        return _detections(metric, prediction, truth.watch)
     if metric in ("balanced_accuracy", "f1"):
         return _by_class(metric, prediction, truth.y)
     losses_N = sample_losses(task, metric, prediction, truth)
@@ -59,3 +63,31 @@ def _mean_where(occurs_RC: npt.NDArray[np.bool_], over_RC: Floats64, under_RC: F
     share_RC = np.divide(over_RC, under_RC, out=np.zeros_like(over_RC), where=occurs_RC)
     mean_R: Floats64 = share_RC.sum(axis=1) / occurs_RC.sum(axis=1)
     return mean_R
+
+
+def _detections(metric: str, prediction_N3: npt.NDArray[Any], watched: Watch | None) -> Terms:
+    """What each row earns, or whether it is a window's first alarm or a false one; and where windows begin."""
+    if watched is None:
+        return Terms(np.full((len(prediction_N3), 2), np.nan), _nab)
+    alarm_N = alarms(prediction_N3)
+    if metric == "nab_cross":
+        crossed_N = crossed_alarms(prediction_N3[:, 0], watched)
+        alarm_N = alarm_N if crossed_N is None else crossed_N
+    earned_N, opens_N = earned(alarm_N, watched)
+    if metric in ("nab", "nab_cross"):
+        return Terms(np.column_stack([earned_N, opens_N]), _nab)
+    hit_N, false_N = earned_N > 0, alarm_N & (watched.window_N < 0)
+    return Terms(np.column_stack([hit_N, hit_N * 1.0 + false_N + opens_N]).astype(np.float64), _window_f1)
+
+
+def _nab(sums_R2: Floats64) -> Floats64:
+    return 50.0 * _ratio(sums_R2)
+
+
+def _window_f1(sums_R2: Floats64) -> Floats64:
+    return 2.0 * _ratio(sums_R2)
+
+
+def _ratio(sums_R2: Floats64) -> Floats64:
+    """0 for a resample in which nothing is to be found."""
+    return np.divide(sums_R2[:, 0], sums_R2[:, 1], out=np.zeros(len(sums_R2)), where=sums_R2[:, 1] != 0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
@@ -58,12 +58,14 @@ class Batch:
     """Rows of each sample; None: all fill L."""
     series_B: Tensor
     label_B: Tensor
-    """Class indices; empty in forecasting."""
+    """Class indices; empty for windows."""
     observed_BLD: Tensor | None
     key: Tensor | None = None
     """What the step's dropout depends on, an int32 scalar; None where nothing is dropped."""
     first: int = 0
     """Where in the step's whole batch the first of these samples is."""
+    start_B: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    """First row of each sample in `values_TF`."""
 
     def pieces(self, size: int | None) -> Iterator[Batch]:
         """Give the samples in pieces of `size`, views of this batch or of K batches side by side; None: all at once."""
@@ -76,7 +78,8 @@ class Batch:
             length = None if self.length_B is None else self.length_B[..., rows]
             observed = None if self.observed_BLD is None else self.observed_BLD[..., rows, :, :]
             yield Batch(self.arrays, self.x_BLF[..., rows, :, :], length, self.series_B[..., rows],
-                        self.label_B[..., rows], observed, self.key, start)
+                        self.label_B[..., rows], observed, self.key, start,
+                        self.start_B[..., rows])
 
     @property
     def static(self) -> Tensor | None:

@@ -5,7 +5,7 @@ Shapes: B windows, L = context + horizon rows, F features, K of them known ahead
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class Forecaster(Learner):
     def forward(self, batch: Batch) -> Tensor:
         """Return forecasts `(B, horizon, D, Q)` in scaled units."""
         past_BTF, known_BHK = self._past(batch), self._known(batch)
-        norm = self._window_norm(past_BTF)
+        norm = window_norm(self.model.window_norm, past_BTF.index_select(2, self.targets_D))
         if norm:
             targets_BTD = (past_BTF.index_select(2, self.targets_D) - norm.level_B1D) / norm.spread_B1D
             past_BTF = past_BTF.index_copy(2, self.targets_D, targets_BTD)
@@ -107,21 +107,22 @@ class Forecaster(Learner):
         repeats = -(-self.task.horizon // self.model.naive_season)
         return season_BSD.repeat(1, repeats, 1)[:, :self.task.horizon]
 
-    def _window_norm(self, past_BTF: Tensor) -> WindowNorm | None:
-        if self.model.window_norm == "none":
-            return None
-        targets_BTD = past_BTF.index_select(2, self.targets_D)
-        if self.model.window_norm == "last":
-            return WindowNorm(targets_BTD[:, -1:], torch.ones_like(targets_BTD[:, -1:]))
-        variance_B1D, mean_B1D = torch.var_mean(targets_BTD, dim=1, keepdim=True, correction=0)
-        return WindowNorm(mean_B1D, (variance_B1D + 1e-5).sqrt())
-
 
 class WindowNorm(NamedTuple):
     """What is taken out of a window's targets before the model and put back after (Kim et al., 2022)."""
 
     level_B1D: Tensor
     spread_B1D: Tensor
+
+
+def window_norm(kind: Literal["none", "last", "standard"], targets_BTD: Tensor) -> WindowNorm | None:
+    """Return what to take out of windows of these targets."""
+    if kind == "none":
+        return None
+    if kind == "last":
+        return WindowNorm(targets_BTD[:, -1:], torch.ones_like(targets_BTD[:, -1:]))
+    variance_B1D, mean_B1D = torch.var_mean(targets_BTD, dim=1, keepdim=True, correction=0)
+    return WindowNorm(mean_B1D, (variance_B1D + 1e-5).sqrt())
 
 
 def _check(task: ForecastingConfig, model: RecurrentConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -18,6 +19,8 @@ class Learner(nn.Module, ABC):
     """A recurrent encoder under a task's head. Constants are non-persistent buffers: they move, but are not weights."""
 
     encoder: Recurrent
+    notes: ClassVar[tuple[str, ...]] = ()
+    """Figures of the validation part that predictions need: kept with the weights of their epoch."""
 
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor:

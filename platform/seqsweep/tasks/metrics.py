@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seqsweep.config.tasks import ForecastingConfig, TaskConfig
+from seqsweep.config.tasks import AnomalyConfig, ForecastingConfig, TaskConfig
 from seqsweep.data.batch import Ints, Prepared
+from seqsweep.tasks.anomaly import watch_of
+from seqsweep.tasks.anomaly_scores import figures
 from seqsweep.tasks.batch import borrow
 from seqsweep.tasks.classification import class_weights
 from seqsweep.tasks.classification_metrics import (
@@ -22,6 +24,7 @@ from seqsweep.tasks.classification_metrics import (
     classification_sums,
 )
 from seqsweep.tasks.forecast_metrics import ForecastTruth, forecast_losses, forecast_metrics, forecast_sums
+from seqsweep.tasks.nab import Watch
 
 Doubles = npt.NDArray[np.float64]
 
@@ -40,11 +43,15 @@ class Truth:
     """Forecasting: in-sample error of the seasonal naive forecast."""
     weight_C: npt.NDArray[Any]
     """Classification: the loss's weight of each class."""
+    watch: Watch | None = None
+    """Anomalies: what alarms are worth; None where nothing is labelled."""
 
 
 def truth_of(task: TaskConfig, data: Prepared, part: str) -> Truth:
     """Return what is to be predicted in a part."""
     samples, none = data.parts[part], np.empty((0,))
+    if isinstance(task, AnomalyConfig):
+        return Truth(none, None, none, none, none, watch_of(task, data, part))
     if not isinstance(task, ForecastingConfig):
         return Truth(samples.label_N, None, none, none, class_weights(task, data).numpy())
     rows_NH = samples.start_N[:, None] + np.arange(task.context, task.context + task.horizon)
@@ -56,10 +63,13 @@ def truth_of(task: TaskConfig, data: Prepared, part: str) -> Truth:
 
 
 def metrics_from_predictions(task: TaskConfig, prediction: npt.NDArray[Any], truth: Truth) -> dict[str, float]:
-    """Return all metrics of predictions `(N, H, D, Q)` in data units, or of probabilities `(N, C)`.
+    """Return all metrics of predictions `(N, H, D, Q)` in data units, of probabilities `(N, C)`, or of judged rows
+    `(N, 3)`.
 
     `loss` is the validation loss. A point forecast (Q = 1) is accepted where the task has quantiles.
     """
+    if isinstance(task, AnomalyConfig):
+        return figures(prediction, truth.watch)
     prediction_N = borrow(prediction)
     if not isinstance(task, ForecastingConfig):
         return classification_metrics(classification_sums(prediction_N, borrow(truth.y), borrow(truth.weight_C)))
@@ -70,8 +80,12 @@ def sample_losses(task: TaskConfig, metric: str, prediction: npt.NDArray[Any], t
     """Return one figure per sample `(N,)`, lower is better, for a paired bootstrap.
 
     Their mean is the metric, with these exceptions: for `rmse` its square, for `accuracy` and `balanced_accuracy`
-    1 - metric, and for `f1`, which is no mean over rows, the error balanced over classes stands in.
+    1 - metric, and for `f1`, which is no mean over rows, the error balanced over classes stands in. Of anomalies it
+    is the loss.
     """
+    if isinstance(task, AnomalyConfig):
+        losses: Doubles = prediction[:, 2].astype(np.float64)
+        return losses
     prediction_N = borrow(prediction)
     if not isinstance(task, ForecastingConfig):
         losses_N = classification_losses(metric, prediction_N, borrow(truth.y), borrow(truth.weight_C))

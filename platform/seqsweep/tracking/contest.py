@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from seqsweep.config.sweep import DataConfig
-from seqsweep.config.tasks import ClassificationConfig, ForecastingConfig, TaskConfig
+from seqsweep.config.tasks import AnomalyConfig, ClassificationConfig, ForecastingConfig, TaskConfig
 from seqsweep.data.batch import Keys, Prepared, Samples
 from seqsweep.data.sources import read_sources
 from seqsweep.errors import InvalidData
@@ -41,6 +41,10 @@ def champion_on(name: str, package: Package, task: TaskConfig, data: DataConfig,
 
 def _predict(package: Package, rows: pd.DataFrame, test: Samples, device: str) -> Predictions:
     """Raise InvalidData where some sample of the test part cannot be made from the rows."""
+    if isinstance(package.facts.fit.task, AnomalyConfig):
+        folds = package.transform(rows, "all")
+        judged = predict(package.facts.fit, package.weights, folds, "predict", device)
+        return judged[_places(folds[0].parts["predict"].key_N, test.key_N)]
     folds = tuple(_test_part(fold, test.key_N) for fold in package.transform(rows, "all"))
     return predict(package.facts.fit, package.weights, folds, "test", device)
 
@@ -61,13 +65,19 @@ def _rows(package: Package, data: DataConfig) -> pd.DataFrame:
 def _test_part(fold: Prepared, key_N: Keys) -> Prepared:
     """Keep the samples with these keys, in this order."""
     samples = fold.parts["predict"]
-    order = np.argsort(samples.key_N)
-    place_N = np.searchsorted(samples.key_N, key_N, sorter=order).clip(max=max(0, len(order) - 1))
-    found_N = order[place_N] if len(order) else order
-    if not np.array_equal(samples.key_N[found_N], key_N):
-        raise InvalidData("not every test sample can be prepared the champion's way")
+    found_N = _places(samples.key_N, key_N)
     return replace(fold, parts={"test": Samples(**{field: array[found_N] if len(array) else array
                                                    for field, array in vars(samples).items()})})
+
+
+def _places(has_M: Keys, wanted_N: Keys) -> npt.NDArray[np.intp]:
+    """Where the wanted keys are; raises InvalidData where one is missing."""
+    order = np.argsort(has_M)
+    place_N = np.searchsorted(has_M, wanted_N, sorter=order).clip(max=max(0, len(order) - 1))
+    found_N = order[place_N] if len(order) else order
+    if not np.array_equal(has_M[found_N], wanted_N):
+        raise InvalidData("not every test sample can be prepared the champion's way")
+    return found_N
 
 
 def _aligned(package: Package, task: TaskConfig, prediction: Predictions, prepared: Prepared) -> Predictions | None:
@@ -78,6 +88,8 @@ def _aligned(package: Package, task: TaskConfig, prediction: Predictions, prepar
         return prediction[..., _quantiles(champions.quantiles, task.quantiles)] if same else None
     if isinstance(task, ClassificationConfig) and isinstance(champions, ClassificationConfig):
         return _classes(prediction, package.facts.infos[0].classes, prepared.info.classes)
+    if isinstance(task, AnomalyConfig) and isinstance(champions, AnomalyConfig):
+        return prediction if set(package.facts.infos[0].columns) == set(prepared.info.columns) else None
     return None
 
 

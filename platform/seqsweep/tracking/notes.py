@@ -42,7 +42,8 @@ def model_note(sweep: Sweep, name: str) -> str:
     """Describe a registered model: what it predicts from what, and how it is used."""
     task = sweep.task
     says = (f"Forecasts {', '.join(task.targets)} {task.horizon} steps ahead from the last {task.context}."
-            if task.type == "forecasting" else "Classifies sequences.")
+            if task.type == "forecasting" else "Classifies sequences." if task.type == "classification" else
+            f"Seeks anomalies in the light of the last {task.context} rows.")
     return (f"{says} Trained on {dataset_name(sweep.data.model_dump())} by seqsweep.\n\n"
             f"    seqsweep promote {name} --to champion\n    seqsweep predict {name}@champion --data new.csv")
 
@@ -83,7 +84,8 @@ def trials_view(record: SweepRecord, parent: str, sign: int) -> str:
     spec = json.loads(record.spec)
     metric = spec["metric"]["name"]
     searched = [name for name, given in spec["parameters"].items() if given.get("value") is None]
-    columns = [f"metrics.`best_val_{metric}`", f"metrics.`test_{metric}`", "tags.`seqsweep.state`",
+    judged = spec["metric"].get("test") or metric
+    columns = [f"metrics.`best_val_{metric}`", f"metrics.`test_{judged}`", "tags.`seqsweep.state`",
                *(f"params.`{name}`" for name in searched)]
     state = {"searchFilter": f"tags.mlflow.parentRunId = '{parent}'", "orderByKey": columns[0], "orderByAsc": sign > 0,
              "startTime": "ALL", "lifecycleFilter": "Active", "datasetsFilter": [], "modelVersionFilter": "All Runs",

@@ -84,8 +84,9 @@ class Package:
     def columns(self) -> tuple[str, ...]:
         """Columns that new rows may have: series, time, values and statics."""
         task, data = self.facts.fit.task, self.facts.data
-        # Sequence formats call the column that tells one sequence from the next `series`.
-        series = data.series or ("series" if isinstance(task, ClassificationConfig) else None)
+        # Sequence formats call the column that tells one sequence from the next `series`, and so do folders of files.
+        several = isinstance(task, ClassificationConfig) or data.files is not None
+        series = data.series or ("series" if several else None)
         return (*(name for name in (series, data.time) if name), *self.facts.infos[0].columns, *task.static)
 
     @property

@@ -92,7 +92,7 @@ class Loader:
                 length_B, observed = length[these], None
                 x_BLF = _padded(self.arrays.values_TF, rows, length_B, longest)
             yield Batch(self.arrays, x_BLF, length_B, series[these], label[these], observed,
-                        None if key is None else key[..., step])
+                        None if key is None else key[..., step], start_B=rows)
 
 
 def _windows(values_TX: Tensor, length: int) -> Tensor:

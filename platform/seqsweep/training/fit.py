@@ -37,6 +37,7 @@ class Fit:
         self.done: Reason | None = None
         self.best: tuple[int, float] | None = None
         self._best_weights: dict[str, Any] = {}
+        self._notes: dict[str, float] = {}
         self.plateau = Plateau()
         self._reference = math.inf
         self._waited = 0
@@ -78,7 +79,7 @@ class Fit:
             self.plateau.see(metrics["val_loss"])
         value = metrics[f"val_{self.config.metric.name}"]
         if self.best is None or self._cost(value) < self._cost(self.best[1]):
-            self._keep(value)
+            self._keep(value, metrics)
         if self.epoch >= self.config.training.epochs:
             self.done = Reason.FINISHED
         elif self._is_stale(value):
@@ -87,9 +88,10 @@ class Fit:
     def _cost(self, value: float) -> float:
         return -value if self.config.metric.goal == "maximize" else value
 
-    def _keep(self, value: float) -> None:
+    def _keep(self, value: float, metrics: dict[str, float]) -> None:
         if math.isfinite(value):
             self.best = (self.epoch, value)
+            self._notes = {name: metrics[f"val_{name}"] for name in self.folds[0].learner.notes}
             self._best_weights = self._by_fold([fold.weights() for fold in self.folds])
 
     def _is_stale(self, value: float) -> bool:
@@ -107,12 +109,14 @@ class Fit:
         """Return the best epoch's weights of all folds for `predict`; raises NotFound before there is one."""
         if self.best is None:
             raise NotFound("the trial has no weights: no epoch gave a finite value")
-        return pack(self._best_weights, {"folds": len(self.folds), "epoch": self.best[0]})
+        return pack(self._best_weights, {"folds": len(self.folds), "epoch": self.best[0]}
+                    | ({"notes": self._notes} if self._notes else {}))
 
     def checkpoint(self) -> bytes:
         """Return everything needed to go on, bit by bit as if never stopped."""
         arrays = scoped("now", self._by_fold([fold.state() for fold in self.folds]))
         meta = {"trial": self._identity(), "epoch": self.epoch, "done": self.done, "best": self.best,
+                "notes": self._notes,
                 "reference": self._reference, "waited": self._waited, "plateau": vars(self.plateau)}
         return pack(arrays | scoped("best", self._best_weights), meta)
 
@@ -125,7 +129,7 @@ class Fit:
             fold.load(within(f"now/{number}", arrays))
         self._best_weights = within("best", arrays)
         self.epoch, self.done = meta["epoch"], Reason(meta["done"]) if meta["done"] else None
-        self.best = tuple(meta["best"]) if meta["best"] else None
+        self.best, self._notes = tuple(meta["best"]) if meta["best"] else None, meta.get("notes", {})
         self._reference, self._waited = meta["reference"], meta["waited"]
         vars(self.plateau).update(meta["plateau"])
 

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from seqsweep.config.sweep import FitConfig
-from seqsweep.config.tasks import ForecastingConfig
+from seqsweep.config.tasks import AnomalyConfig, ForecastingConfig
 from seqsweep.data.batch import Ints, Prepared
 from seqsweep.errors import InvalidData, Problem
 from seqsweep.models.recurrent import Recurrent
+from seqsweep.tasks.anomaly import build_detector
 from seqsweep.tasks.batch import Arrays
 from seqsweep.tasks.classification import Classifier
 from seqsweep.tasks.forecasting import Forecaster
@@ -32,6 +33,8 @@ def build_learner(config: FitConfig, data: Prepared) -> Learner:
         torch.default_generator.manual_seed(_mix(config.seed))
         if isinstance(config.task, ForecastingConfig):
             return Forecaster(config.task, config.model, data.info)
+        if isinstance(config.task, AnomalyConfig):
+            return build_detector(config.task, config.model, data)
         return Classifier(config.task, config.model, data)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,11 @@ import numpy.typing as npt
 import torch
 
 from seqsweep.config.sweep import FitConfig
+from seqsweep.config.tasks import AnomalyConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.errors import InvalidData, NotFound, Problem
+from seqsweep.tasks.anomaly import predictions
+from seqsweep.tasks.learner import Learner
 from seqsweep.training.batches import Loader, arrays_on
 from seqsweep.training.fold import build_learner, evaluation_batch, load_weights
 from seqsweep.training.state import unpack, within
@@ -18,7 +22,8 @@ from seqsweep.training.state import unpack, within
 
 def predict(config: FitConfig, weights: bytes, data: tuple[Prepared, ...] | Prepared, part: str,
             device: str = "cpu") -> npt.NDArray[np.float64]:
-    """Return forecasts `(N, horizon, D, Q)` in data units, Q = 1 for a point forecast, or probabilities `(N, C)`.
+    """Return forecasts `(N, horizon, D, Q)` in data units, Q = 1 for a point forecast, probabilities `(N, C)`, or of
+    rows that may be anomalies `(N, 3)`: score, 1 where it is an alarm, loss.
 
     Each fold's model reads its own fold of `data` (its scaling); a single Prepared serves all. Raises InvalidData where
     the weights do not fit the config or the folds disagree, NotFound where the part is missing.
@@ -28,7 +33,7 @@ def predict(config: FitConfig, weights: bytes, data: tuple[Prepared, ...] | Prep
     folds = (data,) * count if isinstance(data, Prepared) else data
     if len(folds) != count:
         raise InvalidData(Problem("", f"weights of {count} folds, data of {len(folds)}"))
-    each = [_predict_fold(config, within(str(number), arrays), fold, part, torch.device(device))
+    each = [_predict_fold(config, within(str(number), arrays), meta.get("notes", {}), fold, part, torch.device(device))
             for number, fold in enumerate(folds)]
     if len({len(prediction) for prediction in each}) > 1:
         raise InvalidData(Problem("", f"the folds' {part} parts differ in length: their mean has no meaning"))
@@ -36,7 +41,7 @@ def predict(config: FitConfig, weights: bytes, data: tuple[Prepared, ...] | Prep
     return mean
 
 
-def _predict_fold(config: FitConfig, weights: dict[str, Any], data: Prepared, part: str,
+def _predict_fold(config: FitConfig, weights: dict[str, Any], notes: Mapping[str, float], data: Prepared, part: str,
                   device: torch.device) -> npt.NDArray[Any]:
     if part not in data.parts:
         raise NotFound(f"the data have no part {part!r}, but {', '.join(sorted(data.parts))}")
@@ -48,6 +53,14 @@ def _predict_fold(config: FitConfig, weights: dict[str, Any], data: Prepared, pa
     except RuntimeError as error:
         raise InvalidData(Problem("", f"the weights do not fit the model: {error}")) from error
     learner.to(device).eval()
+    if not isinstance(config.task, AnomalyConfig):
+        return _outputs(learner, data, part, device)
+    history = [before for before in ("val",) if part == "test" and before in data.parts]
+    errors = {each: _outputs(learner, data, each, device) for each in (*history, part)}
+    return predictions(config.task, notes, data, part, errors)
+
+
+def _outputs(learner: Learner, data: Prepared, part: str, device: torch.device) -> npt.NDArray[Any]:
     loader = Loader(arrays_on(data, device), data.parts[part], evaluation_batch(data, part))
     with torch.inference_mode():
         outputs = [learner.predict(learner(batch).float(), batch) for batch in loader.in_order()]
