@@ -89,8 +89,7 @@ class Projecting:
         return True
 
     def _tell(self, began: float, failure: dict[str, Any] | None = None, end: bool = False) -> None:
-        now = time.monotonic()
-        self._said.write(json.dumps({"seconds": now - began, "age": now - began, "answered": self._answered,
+        self._said.write(json.dumps({"seconds": time.monotonic() - began, "answered": self._answered,
                                      "failure": failure, "end": end}) + "\n")
         self._said.flush()
 

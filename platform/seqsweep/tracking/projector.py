@@ -143,7 +143,7 @@ class Projector:
         self._worked(said["seconds"])
         failure = said["failure"]
         if failure is None:
-            self._current, self._failure = time.monotonic() - said["age"], None
+            self._current, self._failure = time.monotonic() - said["seconds"], None
         else:
             kind = Outage if failure["passes"] else Unavailable
             self._failure = kind(*(Problem(*map(shown, problem)) for problem in failure["problems"]))
