@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqsweep.config.sweep import PrepareConfig, SplitConfig
-from seqsweep.config.tasks import ForecastingConfig
+from seqsweep.config.tasks import ForecastingConfig, RegressionConfig
 from seqsweep.data.batch import Keys
 from seqsweep.data.splits import contents
 from seqsweep.data.table import Table, Task
@@ -47,13 +47,15 @@ def data_hash(table: Table, folds: Sequence[npt.NDArray[np.int8]], task: Task, p
     if isinstance(task, ForecastingConfig):
         shape |= {"horizon": task.horizon, "context": task.context, "stride": task.stride, "targets": task.targets,
                   "past": task.past, "known": task.known}
+    if isinstance(task, RegressionConfig):
+        shape |= {"context": task.context, "stride": task.stride, "cap": task.cap}
     static = {name: column.category_S if column.number_S is None else column.number_S.tolist()
               for name, column in table.static.items()}
     described = {"columns": table.columns, "series": table.series, "labels": table.label_S, "static": static,
                  "frequency": table.frequency.text if table.frequency else "", "task": shape,
                  "prepare": prepare.model_dump(mode="json"), "split": split.model_dump(mode="json")}
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
-    arrays = [table.values_TR, table.bounds, *folds] + ([] if table.times_T is None else [table.times_T])
-    for array in arrays:
+    optional = [array for array in (table.times_T, table.target_T) if array is not None]
+    for array in (table.values_TR, table.bounds, *folds, *optional):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

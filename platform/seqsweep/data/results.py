@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from seqsweep.config.tasks import ForecastingConfig
+from seqsweep.config.tasks import ForecastingConfig, RegressionConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.data.predict import target_row_numbers
 from seqsweep.data.table import Task
@@ -21,10 +21,15 @@ def prediction_table(data: Prepared, prediction: npt.NDArray[np.floating[Any]], 
     Forecasting, (N, horizon, D, Q): a row for each window, step and target with `series` (where there are ids), `time`
     (or `step`, the row's number in its series, from 0), `ahead` (1 to horizon), `target`, and `prediction` or a column
     a quantile such as `q0.1`. Classification, (N, C): a row a sequence with `series`, `class`, and `p:<class>`.
+    Regression, (N,): a row a sample with `series`, the `time` or `step` of its last row, and `prediction`.
     """
     if isinstance(task, ForecastingConfig):
         return _forecasts(data, prediction, task, part)
-    series = _series(data, part, np.arange(len(prediction)))
+    sample = np.arange(len(prediction))
+    series = _series(data, part, sample)
+    if isinstance(task, RegressionConfig):
+        last = data.parts[part].start_N + data.parts[part].length_N - 1
+        return pd.DataFrame({**series, **_when(data, part, sample, last), "prediction": prediction})
     best = np.array(data.info.classes, dtype=object)[prediction.argmax(axis=1)]
     columns = {f"p:{name}": prediction[:, c] for c, name in enumerate(data.info.classes)}
     return pd.DataFrame({**series, "class": best, **columns})
@@ -36,16 +41,21 @@ def _forecasts(data: Prepared, prediction: npt.NDArray[np.floating[Any]], task: 
     row_NH = target_row_numbers(data, part, task)
     sample = np.repeat(np.arange(N), H * D)
     row = np.repeat(row_NH.ravel(), D)
-    when: dict[str, Any] = {"step": row - _first_row(data, part, sample)}
-    if data.times_T is not None:
-        times = data.times_T[row]
-        when = {"time": pd.to_datetime(times, unit="ns") if data.info.time == "timestamp" else _numbers(data, times)}
     names = [f"q{quantile:g}" for quantile in task.quantiles] or ["prediction"]
     flat = prediction.reshape(N * H * D, Q)
     return pd.DataFrame({
-        **_series(data, part, sample), **when, "ahead": np.tile(np.repeat(np.arange(1, H + 1), D), N),
+        **_series(data, part, sample), **_when(data, part, sample, row),
+        "ahead": np.tile(np.repeat(np.arange(1, H + 1), D), N),
         "target": np.tile(np.array(task.targets, dtype=object), N * H),
         **{name: flat[:, q] for q, name in enumerate(names)}})
+
+
+def _when(data: Prepared, part: str, sample: npt.NDArray[np.int64], row: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """The times of rows, or where there are none their numbers in their series, from 0."""
+    if data.times_T is None:
+        return {"step": row - _first_row(data, part, sample)}
+    times = data.times_T[row]
+    return {"time": pd.to_datetime(times, unit="ns") if data.info.time == "timestamp" else _numbers(data, times)}
 
 
 def _series(data: Prepared, part: str, sample: npt.NDArray[np.int64]) -> dict[str, Any]:

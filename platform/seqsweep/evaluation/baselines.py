@@ -1,12 +1,13 @@
-"""What any trained model must beat: the forecasts and classifications that need no training, or next to none."""
+"""What any trained model must beat: predictions that need no training, or next to none."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from seqsweep.config.tasks import ForecastingConfig, TaskConfig
+from seqsweep.config.tasks import ForecastingConfig, RegressionConfig, TaskConfig
 from seqsweep.data.batch import Prepared
+from seqsweep.evaluation.numbers import naive_numbers
 from seqsweep.evaluation.sequences import naive_classifications
 from seqsweep.evaluation.windows import naive_forecasts
 
@@ -14,9 +15,11 @@ from seqsweep.evaluation.windows import naive_forecasts
 def baselines(task: TaskConfig, data: Prepared, part: str = "test") -> dict[str, npt.NDArray[np.float64]]:
     """Return each baseline's predictions of a part, by name.
 
-    Forecasting: `(N, horizon, D, Q)` in data units; classification: probabilities `(N, C)`. Deterministic. Whatever is
-    fitted is fitted on the training part and chosen on the validation part.
+    Forecasting: `(N, horizon, D, Q)` in data units; classification: probabilities `(N, C)`; regression: `(N,)` in data
+    units. Deterministic. Whatever is fitted is fitted on the training part and chosen on the validation part.
     """
     if isinstance(task, ForecastingConfig):
         return naive_forecasts(task, data, part)
+    if isinstance(task, RegressionConfig):
+        return naive_numbers(task, data, part)
     return naive_classifications(data, part)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqsweep.config.sweep import FitConfig, PromoteConfig
-from seqsweep.config.tasks import METRICS, ForecastingConfig
+from seqsweep.config.tasks import METRICS, TaskConfig
 from seqsweep.data.batch import Keys, Prepared
 from seqsweep.evaluation.bootstrap import Comparison, Terms, compare, units
 from seqsweep.evaluation.terms import terms_of
@@ -78,8 +78,7 @@ class _Judge:
         self.truth = truth_of(config.task, data, "test")
         self.shape = candidate.shape
         self.terms = self._terms(candidate)
-        horizon = config.task.horizon if isinstance(config.task, ForecastingConfig) else 1
-        self.units = units(data.parts["test"], horizon)
+        self.units = units(data.parts["test"], _shared_rows(config.task))
 
     def baseline(self, baselines: Mapping[str, Predictions]) -> _Result:
         if not baselines:
@@ -117,6 +116,15 @@ class _Judge:
                              margin=self.promote.margin)
         verdict = "yes" if comparison.better else "not beyond chance" if comparison.difference > 0 else "no"
         return _Result(comparison.better, f"{requirement}: {verdict}: {comparison}", comparison)
+
+
+def _shared_rows(task: TaskConfig) -> int:
+    """Over how many rows two samples of a series may depend on each other: forecasts of the same rows do, and numbers
+    told from the same rows.
+    """
+    if task.type == "forecasting":
+        return task.horizon
+    return (task.context or 1) if task.type == "regression" else 1
 
 
 def _figures(comparison: Comparison) -> dict[str, float]:

@@ -58,12 +58,14 @@ class Batch:
     """Rows of each sample; None: all fill L."""
     series_B: Tensor
     label_B: Tensor
-    """Class indices; empty in forecasting."""
+    """Class indices; empty but in classification."""
     observed_BLD: Tensor | None
     key: Tensor | None = None
     """What the step's dropout depends on, an int32 scalar; None where nothing is dropped."""
     first: int = 0
     """Where in the step's whole batch the first of these samples is."""
+    target_B: Tensor | None = None
+    """Regression: the numbers to tell, scaled; else empty or None."""
 
     def pieces(self, size: int | None) -> Iterator[Batch]:
         """Give the samples in pieces of `size`, views of this batch or of K batches side by side; None: all at once."""
@@ -75,8 +77,9 @@ class Batch:
             rows = slice(start, start + size)
             length = None if self.length_B is None else self.length_B[..., rows]
             observed = None if self.observed_BLD is None else self.observed_BLD[..., rows, :, :]
+            target = None if self.target_B is None else self.target_B[..., rows]
             yield Batch(self.arrays, self.x_BLF[..., rows, :, :], length, self.series_B[..., rows],
-                        self.label_B[..., rows], observed, self.key, start)
+                        self.label_B[..., rows], observed, self.key, start, target)
 
     @property
     def static(self) -> Tensor | None:
