@@ -114,7 +114,9 @@ BASE: dict[str, Any] = {
     ({"prepare": PREPARED | {"fill": "mean"}}, "fill: mean hides it"),
     ({"resources": {"pack": 4, "workers": 0}}, "gru_d is computed by torch alone"),
     ({"task": {"type": "forecasting", "target": "a", "horizon": 1, "context": 2}, "metric": {"name": "mae"},
-      "split": {"by": "time"}}, "forecasting takes the steps of a series for equal")])
+      "split": {"by": "time"}}, "forecasting takes the steps of a series for equal"),
+    ({"task": {"type": "anomaly", "context": 2}, "metric": {"name": "loss"}, "split": {"by": "time"}},
+     "anomaly takes the steps of a series for equal")])
 def test_what_does_not_fit_is_refused_before_any_data_are_read(change: dict[str, Any], said: str) -> None:
     load_sweep(BASE)
     with pytest.raises(InvalidSweep) as caught:

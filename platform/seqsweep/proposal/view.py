@@ -125,7 +125,7 @@ def _read(data: str) -> pd.DataFrame:
     frame = read_frame(data)
     text = [name for name in frame.columns if frame[name].dtype.kind not in "biufcM"
             and bool(frame[name].isna().any()) and bool(frame[name].notna().any())]
-    return _plain(read_frame(data, text) if text and ".csv" in data.lower() else frame)
+    return _plain(read_frame(data, text) if text and re.search(r"\.(csv|txt)(\.gz)?$", data.lower()) else frame)
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
