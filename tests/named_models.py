@@ -10,6 +10,8 @@ NAMED: dict[str, dict[str, Any]] = {
     "gru": {"cell": "gru", "num_layers": 2},
     "lstm": {"cell": "lstm", "num_layers": 2, "layer_norm": True},
     "peephole": {"cell": "peephole", "num_layers": 2, "init": "xavier"},
+    "gru-d": {"cell": "gru_d", "num_layers": 2, "init": "orthogonal"},
+    "ode-rnn": {"cell": "ode_rnn", "bidirectional": True},
     "bidirectional": {"cell": "gru", "num_layers": 2, "bidirectional": True},
     "bidirectional peephole": {"cell": "peephole", "bidirectional": True, "pooling": "max"},
     "residual": {"cell": "lstm", "num_layers": 3, "residual": True, "layer_norm": True, "pooling": "mean"},

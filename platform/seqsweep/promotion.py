@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from seqsweep.config.settings import Settings
 from seqsweep.config.sweep import PromoteConfig, Sweep, fit_config
+from seqsweep.config.tasks import WindowTask
 from seqsweep.data.batch import Prepared
 from seqsweep.data.prepare import prepare
 from seqsweep.data.sources import read_sources
@@ -135,15 +136,17 @@ def _example(sweep: Sweep, package: Package) -> pd.DataFrame | None:
     """The first rows of the training file that a prediction needs; None where they cannot be shown as they are."""
     task = sweep.task
     source = read_sources(sweep.data)[0]
-    if source.frame.attrs.get("sequences") or (task.type == "classification" and not sweep.data.series):
+    if source.frame.attrs.get("sequences") or (not isinstance(task, WindowTask) and not sweep.data.series):
         return None
     frame = source.frame[[name for name in package.columns if name in source.frame]]
     if sweep.data.series:
         frame = frame[frame[sweep.data.series] == frame[sweep.data.series].iloc[0]]
-    if task.type == "anomaly":
-        frame = frame.head(2 * task.context + sweep.prepare.lead)
     if task.type == "forecasting":
         frame = frame.head(task.context + sweep.prepare.lead + (task.horizon if task.known else 0))
+    elif task.type == "anomaly":
+        frame = frame.head(2 * task.context + sweep.prepare.lead)
+    elif task.type == "regression":
+        frame = frame.head(task.context or len(frame))
     try:
         package.predict(frame)
     except InvalidData:

@@ -31,7 +31,7 @@ def predict(reference: str, frame: pd.DataFrame, settings: Settings) -> pd.DataF
 
 
 def predict_file(reference: str, path: Path, settings: Settings) -> pd.DataFrame:
-    """Predict from a `.csv`, `.parquet`, `.npz` or `.ts` file; ids are read as they are written."""
+    """Predict from a `.csv`, `.txt`, `.parquet`, `.npz` or `.ts` file; ids are read as they are written."""
     _, package = fetch(reference, settings)
-    series = package.facts.data.series
-    return package.predict(read_frame(path, text=(series,) if series else ()))
+    data = package.facts.data
+    return package.predict(read_frame(path, text=(data.series,) if data.series else (), names=data.columns))

@@ -66,6 +66,44 @@ def test_windows_mark_the_rows_between_their_times(corpus: Path) -> None:
     assert data.window_T.max() == 3
 
 
+def test_files_without_a_header(corpus: Path) -> None:
+    for path in sorted(corpus.rglob("*.csv")):
+        rows = pd.read_csv(path).assign(when=np.arange(ROWS))
+        rows.to_csv(path.with_suffix(".txt"), sep="\t", index=False, header=False)
+    document = sweep(corpus).model_dump(mode="json", by_alias=True) | {"metric": {"name": "loss"}}
+    document["data"] = {"path": str(corpus), "files": "data/*/*.csv"}
+    (plain,) = prepare(load_sweep(document))
+    document["data"] |= {"files": "data/*/*.txt", "columns": ["when", "value"]}
+    (data,) = prepare(load_sweep(document))
+    assert data.info.series == ("east/fan.txt", "east/pump.txt", "west/pump.txt")
+    assert np.allclose(data.values_TF, plain.values_TF)
+
+
+def test_what_remains_is_counted_in_each_file(corpus: Path) -> None:
+    document = sweep(corpus).model_dump(mode="json", by_alias=True)
+    document |= {"task": {"type": "regression", "target": "remaining", "context": 4, "features": ["value"]},
+                 "data": {"path": str(corpus), "files": "data/*/*.csv"}, "metric": {"name": "rmse"},
+                 "split": {"by": "given", "key": "part"}}
+    for part, path in zip(("train", "val", "test"), sorted(corpus.rglob("*.csv")), strict=True):
+        pd.read_csv(path).assign(part=part).to_csv(path, index=False)
+    (data,) = prepare(load_sweep(document))
+    samples, scaling = data.parts["test"], data.info.target_scaling
+    assert scaling is not None
+    left_N = samples.target_N * scaling.scale[0] + scaling.shift[0]
+    assert left_N.round(3).tolist() == list(range(ROWS - 1, -1, -1))
+    assert data.info.series[samples.series_N[0]] == "west/pump.csv"
+
+
+def test_a_part_that_is_given_in_part_is_completed_in_time(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"value": np.sin(np.arange(ROWS)), "part": ["train"] * 70 + ["test"] * 30})
+    frame.to_csv(tmp_path / "one.csv", index=False)
+    (data,) = prepare(load_sweep({
+        "name": "one", "task": {"type": "anomaly", "features": ["value"], "context": 4},
+        "data": {"path": str(tmp_path / "one.csv")}, "split": {"by": "given", "key": "part", "val": 10},
+        "metric": {"name": "loss"}, "budget": {"max_trials": 1}}))
+    assert (data.parts["val"].start_N + 4).tolist() == list(range(60, 70))
+
+
 @pytest.mark.parametrize("ending", ["tar.gz", "zip", "tar"])
 def test_an_archive_is_the_folder_it_holds(corpus: Path, tmp_path: Path, ending: str) -> None:
     kind = {"tar.gz": "gztar", "zip": "zip", "tar": "tar"}[ending]
@@ -126,7 +164,7 @@ def test_windows_that_fit_nothing_are_refused(corpus: Path) -> None:
 
 @pytest.mark.parametrize(("section", "change", "says"), [
     ("data", {"files": "../*.csv"}, "leaves the folder"),
-    ("data", {"files": "*.txt"}, "no known ending"),
+    ("data", {"files": "*.doc"}, "no known ending"),
     ("data", {"series": "machine"}, "files and series do not go together"),
     ("data", {"windows": None}, "nab counts labelled anomalies, and there are no labels"),
     ("data", {"time": None}, "windows are stretches of time, and the rows have none"),

@@ -127,7 +127,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     assert "there is no folder" in refused(tmp_path / "nowhere" / "load.csv")
     (tmp_path / "folder.csv").mkdir()
     assert "this is a folder" in refused(tmp_path / "folder.csv")
-    assert "known endings: .csv, .csv.gz, .parquet, .npz, .ts" in refused(tmp_path / "load.xlsx")
+    assert "known endings: .csv, .csv.gz, .txt, .txt.gz, .parquet, .npz, .ts" in refused(tmp_path / "load.xlsx")
     assert "cannot be read" in refused(tmp_path / ("a" * 300 + ".csv"))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from by_hand import prepare_sequences, prepare_windows
+from sklearn.metrics import roc_auc_score
 
 from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.sweep import FitConfig, MetricConfig, PromoteConfig
@@ -19,7 +20,7 @@ from seqsweep.evaluation.baselines import baselines
 from seqsweep.evaluation.bootstrap import Terms, compare, units
 from seqsweep.evaluation.gate import Champion, Verdict, decide
 from seqsweep.evaluation.terms import terms_of
-from seqsweep.tasks.metrics import metrics_from_predictions, truth_of
+from seqsweep.tasks.metrics import Truth, metrics_from_predictions, truth_of
 
 Predictions = npt.NDArray[Any]
 FORECAST = ForecastingConfig(target="y", horizon=4, context=6)
@@ -123,6 +124,27 @@ def test_terms_add_up_to_the_classification_metric(metric: str) -> None:
     truth = truth_of(task, data, "test")
     whole = metrics_from_predictions(task, probability_NC, truth)
     assert terms_of(task, metric, probability_NC, truth).value() == pytest.approx(whole[metric])
+
+
+def test_the_area_under_the_curve_of_a_resample_is_scikit_learns() -> None:
+    random = np.random.default_rng(0)
+    data = prepare_sequences(classes=2, rows=83)
+    probability_NC = random.dirichlet(np.ones(2), len(data.parts["test"])).round(1)
+    truth = truth_of(ClassificationConfig(), data, "test")
+    terms = terms_of(ClassificationConfig(), "auc", probability_NC, truth)
+    drawn = random.integers(len(truth.y), size=(20, len(truth.y)))
+    areas = terms.figure(terms.terms_NK[drawn].sum(1))
+    assert areas == pytest.approx([roc_auc_score(truth.y[rows], probability_NC[rows, 1]) for rows in drawn])
+
+
+def test_many_different_probabilities_share_ranks() -> None:
+    random = np.random.default_rng(0)
+    label_N = random.integers(2, size=3000)
+    second_N = np.clip(0.5 + 0.2 * (label_N - 0.5) + random.normal(0, 0.2, 3000), 0, 1)
+    truth = Truth(label_N, None, np.empty(0), np.empty(0), np.ones(2))
+    terms = terms_of(ClassificationConfig(), "auc", np.stack([1 - second_N, second_N], 1), truth)
+    assert terms.terms_NK.shape[1] == 1024
+    assert terms.value() == pytest.approx(roc_auc_score(label_N, second_N), abs=2e-3)
 
 
 def config_of(metric: str = "mae") -> FitConfig:

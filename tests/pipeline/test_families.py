@@ -22,7 +22,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """One place for all, since MLflow takes seconds to make its tables."""
     folder = tmp_path_factory.mktemp("families")
     write_series(folder / "load.csv", rows=240)
-    write_classes(folder / "trend.csv", sequences=80)
+    trend = write_classes(folder / "trend.csv", sequences=80)
+    trend.assign(hour=trend.groupby("id").cumcount() ** 2).to_csv(folder / "timed.csv", index=False)
     return settings_in(folder)
 
 
@@ -33,8 +34,13 @@ def test_a_family_is_searched(space: str, settings: Settings, monkeypatch: pytes
     keys: dict[str, Any] = {"search_space": [space], "parameters": SMALL | SMALLER.get(space, {}),
                             "budget": {"max_trials": 2}, "register": None}
     name = f"family-{space}"
-    sweep = classification(folder / "trend.csv", name, **keys) if space in ("lstm_fcn", "attention") else (
-        forecasting(folder / "load.csv", name, **keys))
+    if space == "irregular":
+        sweep = classification(folder / "timed.csv", name, **keys, prepare={"elapsed": True})
+        sweep["data"] |= {"time": "hour"}
+    elif space in ("lstm_fcn", "attention"):
+        sweep = classification(folder / "trend.csv", name, **keys)
+    else:
+        sweep = forecasting(folder / "load.csv", name, **keys)
     result = seqsweep.submit(sweep, settings)
     assert list(result.trials["state"]) == ["complete"] * 2, result.trials
     assert result.trials["value"].notna().all()

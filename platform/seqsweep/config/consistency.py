@@ -8,12 +8,14 @@ from datetime import datetime
 
 from seqsweep.config.document import KeyPath
 from seqsweep.config.fields import default
+from seqsweep.config.models import TIMED
 from seqsweep.config.problems import suggestion
 from seqsweep.config.structure import Draft
 from seqsweep.config.sweep import PromoteConfig
-from seqsweep.config.tasks import METRICS, AnomalyConfig, ClassificationConfig, WindowTask
+from seqsweep.config.tasks import METRICS, AnomalyConfig, ClassificationConfig, RegressionConfig, WindowTask
 
-_SUFFIXES = (".csv", ".csv.gz", ".parquet", ".npz", ".ts", ".ts.gz")
+_SUFFIXES = (".csv", ".csv.gz", ".txt", ".txt.gz", ".parquet", ".npz", ".ts", ".ts.gz")
+_WITHOUT_HEADER = (".csv", ".csv.gz", ".txt", ".txt.gz")
 _COARSER = {"minute": ("h", "D", "W", "MS", "QS", "YS"), "hour": ("D", "W", "MS", "QS", "YS"),
             "weekday": ("W", "MS", "QS", "YS"), "monthday": ("MS", "QS", "YS"), "yearday": ("YS",), "month": ("YS",)}
 """Calendar features that are the same at every step of these frequencies."""
@@ -34,6 +36,8 @@ def check_sections(draft: Draft) -> None:
         _check_roles(draft)
     if draft.sound("data", "task", "prepare"):
         _check_prepare(draft)
+    if draft.sound("task", "prepare", "parameters", "resources") and draft.has_all_parameters:
+        _check_cells(draft)
     if draft.sound("early_terminate"):
         _check_pruner(draft)
     if draft.sound("register", "promote"):
@@ -126,7 +130,7 @@ def _check_data(draft: Draft) -> None:
         what = "data has both path and name" if data.path else "data has neither path nor name"
         draft.refuse(("data", "name") if data.path else ("data",), what,
                      "path: a file, or name: a data set of an installed package", key=True)
-    for key in ("path", "val", "test"):
+    for key in ("path", "val", "test", "test_target"):
         path = getattr(data, key)
         if path is not None and "://" in path:
             scheme = path.partition("://")[0][:20]  # the rest may hold a password
@@ -137,6 +141,15 @@ def _check_data(draft: Draft) -> None:
         elif path is not None and data.files is None and not path.lower().endswith(_SUFFIXES):
             draft.refuse(("data", key), f'"{path[-60:]}" has no known ending', f"one of {', '.join(_SUFFIXES)}")
     _check_files(draft)
+    if data.columns and not (data.files or data.path or "").lower().endswith(_WITHOUT_HEADER):
+        draft.refuse(("data", "columns"), "columns names those of a file without a header, and these data have names",
+                     f"remove it, or a file that ends in {' or '.join(_WITHOUT_HEADER)}", key=True)
+    for number, name in enumerate(data.columns):
+        if name in data.columns[:number]:
+            draft.refuse(("data", "columns", number), f'the column "{name}" stands twice in data.columns', "each once")
+    if data.test_target is not None and data.test is None:
+        draft.refuse(("data", "test_target"), "it holds the targets of data.test, and there is none",
+                     "data.test, or no test_target", key=True)
     if data.start is not None:
         _check_start(draft, data.start)
 
@@ -219,12 +232,44 @@ def _check_prepare(draft: Draft) -> None:
             draft.refuse(("prepare", "calendar", number), f"{feature} is the same at every step of {data.freq}",
                          "a feature that changes from step to step")
     for key in ("lags", "differences"):
-        if getattr(prepare, key) and isinstance(task, ClassificationConfig):
-            draft.refuse(("prepare", key), f"{key} are made of earlier values of targets, and classification has none",
+        if getattr(prepare, key) and not isinstance(task, WindowTask):
+            draft.refuse(("prepare", key), f"{key} are made of earlier values of targets, and {task.type} has none",
                          "remove it", key=True)
+    if isinstance(task, RegressionConfig) and task.context is not None and prepare.scale_by == "series":
+        draft.refuse(("prepare", "scale_by"), "a series' own figures tell of rows that come after a sample's end",
+                     "scale_by: global; or no task.context, so that a sample is a whole sequence")
+    if data.test_target is not None and not isinstance(task, RegressionConfig):
+        draft.refuse(("data", "test_target"), f"it holds numbers to tell, and the task is {task.type}", "remove it",
+                     key=True)
+    if prepare.elapsed and isinstance(task, WindowTask):
+        draft.refuse(("prepare", "elapsed"), f"{task.type} takes the steps of a series for equal", "remove it",
+                     key=True)
+    elif prepare.elapsed and data.time is None:
+        draft.refuse(("prepare", "elapsed"), "time that has elapsed needs the time of each row", "data.time, a column",
+                     key=True)
     if prepare.indicator and prepare.fill == "refuse":
         draft.refuse(("prepare", "indicator"), "indicator marks values that were filled, and fill: refuse lets none in",
                      "fill: interpolate, forward, zero or mean; or no indicator", key=True)
+
+
+def _check_cells(draft: Draft) -> None:
+    """Cells that read what time has done need it prepared."""
+    cell, task = draft.sweep.parameters.get("cell"), draft.sweep.task
+    prepare, resources = draft.sweep.prepare, draft.sweep.resources
+    timed = [name for name in (cell.values or (cell.value,) if cell else ()) if name in TIMED]
+    if not timed:
+        return
+    path = ("parameters", "cell")
+    if not prepare.elapsed:
+        draft.refuse(path, f"{timed[0]} reads the time between rows, and it is no feature",
+                     f"another cell: {task.type} takes the steps of a series for equal" if isinstance(task, WindowTask)
+                     else "prepare.elapsed: true, or another cell")
+    if "gru_d" in timed and prepare.fill not in ("refuse", "forward"):
+        draft.refuse(("prepare", "fill"), f"gru_d lets what was last seen fade, and fill: {prepare.fill} hides it",
+                     "fill: forward, or another cell")
+    if resources.pack not in ("auto", "off", 1):
+        draft.refuse(("resources", "pack"), f"{timed[0]} is computed by torch alone, one trial at a time",
+                     "pack: off, or another cell")
 
 
 def _check_pruner(draft: Draft) -> None:

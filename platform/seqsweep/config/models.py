@@ -8,13 +8,18 @@ from pydantic import Field
 
 from seqsweep.config.base import Config
 
+TIMED = ("gru_d", "ode_rnn")
+"""Cells that read the time between rows."""
+
 
 class RecurrentConfig(Config):
     """A stack of recurrent layers of one cell under a head chosen by the task."""
 
-    cell: Literal["elman", "lstm", "gru", "peephole"] = "lstm"
+    cell: Literal["elman", "lstm", "gru", "peephole", "gru_d", "ode_rnn"] = "lstm"
     """Elman (1990), LSTM (Hochreiter & Schmidhuber, 1997), GRU (Cho et al., 2014), or an LSTM whose gates also see its
-    cells (Gers & Schmidhuber, 2000)."""
+    cells (Gers & Schmidhuber, 2000). For irregular times (`prepare.elapsed`): a GRU whose state, and values not seen
+    for long, fade (GRU-D, Che et al., 2018), or whose state follows a differential equation from row to row (ODE-RNN,
+    Rubanova et al., 2019)."""
     nonlinearity: Literal["tanh", "relu"] = "tanh"
     """Activation of the Elman cell; the gated cells ignore it (restrict it with `when: {cell: [elman]}`)."""
     hidden_size: int = Field(default=32, ge=1, le=4096)

@@ -60,7 +60,7 @@ def _name_metrics(definitions: Schema) -> None:
 
 def _require_types(definitions: Schema) -> None:
     """A task must say which it is; pydantic leaves that to the discriminator, which editors do not read."""
-    for name in ("ForecastingConfig", "ClassificationConfig", "AnomalyConfig"):
+    for name in ("ForecastingConfig", "ClassificationConfig", "RegressionConfig", "AnomalyConfig"):
         definitions[name]["required"] = ["type", *definitions[name].get("required", [])]
 
 

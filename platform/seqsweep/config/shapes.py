@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.sweep import FitConfig
 
-GATES = {"elman": 1, "gru": 3, "lstm": 4, "peephole": 4}
+GATES = {"elman": 1, "gru": 3, "lstm": 4, "peephole": 4, "gru_d": 3, "ode_rnn": 11}
 """Sums of each unit of a cell."""
 OWN_OF_MODEL = frozenset({"dropout", "variational_dropout", "init", "forget_bias"})
 OWN_OF_TRAINING = frozenset({"epochs", "learning_rate", "weight_decay", "momentum", "clip_norm", "schedule",
@@ -26,7 +26,7 @@ def shape_key(config: FitConfig) -> str:
 def bucket(config: FitConfig) -> str:
     """Return the name of the shapes that share a measured program: sizes to the next power of two."""
     model, training = config.model, config.training
-    sizes = {"H": model.hidden_size, "B": training.batch_size, "T": getattr(config.task, "context", 0)}
+    sizes = {"H": model.hidden_size, "B": training.batch_size, "T": getattr(config.task, "context", None) or 0}
     cell = f"{model.cell} {model.nonlinearity}" if model.cell == "elman" else model.cell
     sizes |= {"C": model.conv_channels} if model.conv_layers else {}
     sizes |= {"N": model.fcn_channels} if model.fcn_channels else {}

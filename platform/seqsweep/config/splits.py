@@ -5,7 +5,7 @@ from __future__ import annotations
 from seqsweep.config.base import Extent
 from seqsweep.config.structure import Draft
 from seqsweep.config.sweep import DataConfig, SplitConfig
-from seqsweep.config.tasks import WindowTask
+from seqsweep.config.tasks import REMAINING, RegressionConfig, WindowTask, reads_whole
 
 _USUAL = Extent(share=0.1)
 """What a part is where nothing is said of it."""
@@ -28,7 +28,7 @@ def check_split(draft: Draft) -> None:
     is_forecast = isinstance(draft.sweep.task, WindowTask)
     # Of parts that are given in part, the rest is drawn: in time for forecasts, else by a hash.
     by_time = split.by == "time" or (split.by == "given" and is_forecast)
-    _check_kind(draft, split, by_time, is_forecast)
+    _check_kind(draft, split, by_time)
     _check_key(draft, split, data)
     for part in ("val", "test"):
         extent = getattr(split, part)
@@ -43,15 +43,22 @@ def check_split(draft: Draft) -> None:
     _check_left(draft, split, data, by_time)
 
 
-def _check_kind(draft: Draft, split: SplitConfig, by_time: bool, is_forecast: bool) -> None:
-    if is_forecast and split.by == "random" and draft.sweep.data.series is None and draft.sweep.data.files is None:
+def _check_kind(draft: Draft, split: SplitConfig, by_time: bool) -> None:
+    task, data = draft.sweep.task, draft.sweep.data
+    whole = reads_whole(task)
+    if not whole and split.by == "random" and data.series is None and data.files is None:
         draft.refuse(("split", "by"), "random draws whole series, so that no window lies in two parts, and here is one",
                      "by: time; or data.series where there are several")
-    elif not is_forecast and split.by == "time":
-        draft.refuse(("split", "by"), "time cuts off the end of each series, and a sequence is classified whole",
+    elif whole and split.by == "time":
+        such = "classified whole" if task.type == "classification" else "one sample where task.context is not set"
+        draft.refuse(("split", "by"), f"time cuts off the end of each series, and a sequence is {such}",
                      "by: random, group or given")
-    if not is_forecast and split.stride is not None:
-        draft.refuse(("split", "stride"), "stride is the distance of forecast origins", "remove it", key=True)
+    elif isinstance(task, RegressionConfig) and task.target == REMAINING and split.by == "time":
+        draft.refuse(("split", "by"), "what remains is counted to the end of a series, which time cuts off",
+                     "by: random, group or given")
+    if whole and split.stride is not None:
+        draft.refuse(("split", "stride"), "stride is the distance of forecast origins, or of samples with a context",
+                     "remove it", key=True)
     if split.by != "time" and split.of_rows is not None:
         draft.refuse(("split", "of_rows"), f"of_rows has no meaning with by: {split.by}", "by: time, or no of_rows",
                      key=True)

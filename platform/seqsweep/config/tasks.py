@@ -1,4 +1,4 @@
-"""What is to be learnt: forecasting, classification or anomalies, with the columns that take part."""
+"""What is to be learnt, with the columns that take part."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ Column = Annotated[str, Field(min_length=1, max_length=200)]
 METRICS: dict[str, dict[str, Literal["minimize", "maximize"]]] = {
     "forecasting": {"mae": "minimize", "rmse": "minimize", "mse": "minimize", "mape": "minimize", "smape": "minimize",
                     "mase": "minimize", "pinball": "minimize", "loss": "minimize"},
-    "classification": {"accuracy": "maximize", "balanced_accuracy": "maximize", "f1": "maximize",
+    "classification": {"accuracy": "maximize", "balanced_accuracy": "maximize", "f1": "maximize", "auc": "maximize",
                        "log_loss": "minimize", "loss": "minimize"},
+    "regression": {"mae": "minimize", "rmse": "minimize", "mse": "minimize", "r2": "maximize", "loss": "minimize"},
     "anomaly": {"nab": "maximize", "nab_cross": "maximize", "f1": "maximize", "loss": "minimize"},
 }
 """The metrics each task computes on the validation part after each epoch, and which way is better."""
@@ -62,12 +63,43 @@ class ClassificationConfig(Config):
     type: Literal["classification"] = "classification"
     label: Column = "label"
     """Column of the class, constant within a sequence. In a `.ts` file the label is part of the format."""
+    positive: Column | int | None = None
+    """Tell this class from all others, which become `not <class>`; none: every label is a class."""
     features: tuple[Column, ...] = ()
     """Columns of the sequence to read; empty reads every column that has no other role."""
     static: tuple[Column, ...] = ()
     """Columns that are constant within a sequence; text is one-hot encoded."""
     class_weights: Literal["none", "balanced"] = "none"
     """`balanced` weighs each class by the inverse of its share in the training part."""
+
+
+REMAINING = "remaining"
+"""The target of run-to-failure data that have no column for it."""
+
+
+class RegressionConfig(Config):
+    """Tell a number from a whole sequence, or at each row from the last `context` rows, such as the life that remains.
+
+    The target is no feature. A sample's target is that of its last row.
+    """
+
+    type: Literal["regression"] = "regression"
+    target: Column
+    """Column of the number; rows where it is empty end no sample. `remaining`, where no column is called so: what is
+    left until the last row of the series (run to failure), in rows, units of a time column of numbers, or days."""
+    context: int | None = Field(default=None, ge=1, le=100_000)
+    """Rows a sample has at the most: one ends at each row of a series. None: the whole sequence is one sample."""
+    features: tuple[Column, ...] = ()
+    """Columns to read; empty reads every column that has no other role."""
+    static: tuple[Column, ...] = ()
+    """Columns that are constant within a series; text is one-hot encoded."""
+    cap: float | None = None
+    """Larger targets count as this, and no prediction is larger: while an engine is sound, its remaining life cannot be
+    told (Heimes, 2008)."""
+    loss: Literal["mse", "mae", "huber"] = "mse"
+    """Training loss, on the standardised target."""
+    stride: int = Field(default=1, ge=1)
+    """Rows between the ends of training samples of one series."""
 
 
 class AnomalyConfig(Config):
@@ -99,5 +131,11 @@ class AnomalyConfig(Config):
 
 
 WindowTask = ForecastingConfig | AnomalyConfig
-"""Tasks whose samples are windows of a series, not whole sequences."""
-TaskConfig = Annotated[ForecastingConfig | ClassificationConfig | AnomalyConfig, Field(discriminator="type")]
+"""Tasks whose samples are windows of a series, all of one length: so many steps that are seen, then what is asked."""
+TaskConfig = Annotated[ForecastingConfig | ClassificationConfig | RegressionConfig | AnomalyConfig,
+                       Field(discriminator="type")]
+
+
+def reads_whole(task: TaskConfig) -> bool:
+    """Whether a whole sequence is one sample; else samples are stretches of it."""
+    return getattr(task, "context", None) is None

@@ -1,13 +1,13 @@
 """What preparation hands to training: flat arrays that map into every worker without a copy. numpy and pydantic only.
 
 Shapes: T rows of all series end to end, F features, S series, C static features, D targets, N samples of a part.
-A sample is a stretch of rows: a window (context + horizon) in forecasting and
-where anomalies are sought, a whole sequence in classification.
+A sample is a stretch of rows: a window (context + horizon) in forecasting and where anomalies are sought, a whole
+sequence in classification, either of them in regression.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +18,20 @@ from seqsweep.config.base import Config
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
+
+
+ELAPSED = "time:elapsed"
+"""Name of the feature that tells how long ago the row before was."""
+
+
+def since_name(column: str) -> str:
+    """Name of the feature that tells how long ago a column was last seen before a row."""
+    return f"since:{column}"
+
+
+def indicator_name(column: str) -> str:
+    """Name of the 0/1 feature that tells where a column is missing."""
+    return f"missing:{column}"
 
 
 class Scaling(Config):
@@ -33,7 +47,9 @@ class DataInfo(Config):
     features: tuple[str, ...]
     """Names of the F columns of `values_TF`, derived ones (calendar, lags, indicators) included."""
     targets: tuple[int, ...] = ()
-    """Which features are the D targets, of anomalies all raw columns; empty in classification."""
+    """Which features are the D targets, of anomalies all raw columns; empty in classification and regression."""
+    target_scaling: Scaling | None = None
+    """Regression: of the one target, which is no feature."""
     known: tuple[int, ...] = ()
     """Which features are known ahead (calendar, long lags, `task.known`)."""
     static_features: tuple[str, ...] = ()
@@ -45,7 +61,7 @@ class DataInfo(Config):
     columns: tuple[str, ...]
     """Raw value columns in the order they are read, before derived ones are added."""
     classes: tuple[str, ...] = ()
-    """Class labels in the order of the model's outputs; empty for windows."""
+    """Class labels in the order of the model's outputs; empty but in classification."""
     series: tuple[str, ...] = ()
     """Series ids in the order of `static_SC` and of `scaling`."""
     scaling: dict[str, Scaling] = {}
@@ -62,6 +78,9 @@ class DataInfo(Config):
     """Distance of two steps in units of `times_T`; 0 where it varies (months) or there is no time."""
     start: str = ""
     """ISO time of the first row of the first series where the file has no time column."""
+    elapsed_scale: float = 0.0
+    """Mean time between the training rows of a series, in units of the time column (timestamps: nanoseconds); what
+    `time:elapsed` and `since:<column>` were divided by. 0: there are no such features."""
     difference_scales: tuple[float, ...] = ()
     """Deviation over the training rows of each `<target>:diff<steps>` feature, before it was divided by it."""
     seasons: tuple[int, ...] = ()
@@ -104,9 +123,11 @@ class Samples:
     series_N: Ints
     """Row in `static_SC`, `shift_SD`, `scale_SD`."""
     label_N: Ints
-    """Class index; empty for windows."""
+    """Class index; empty but in classification."""
     key_N: Keys
     """Identity of each sample's target rows or of the row itself: stable when data grow."""
+    target_N: Floats = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    """Regression: the number to tell, scaled; nan where it is not known. Else empty."""
 
     def __len__(self) -> int:
         return len(self.start_N)

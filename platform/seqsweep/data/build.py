@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seqsweep.config.tasks import AnomalyConfig, ClassificationConfig
+from seqsweep.config.tasks import AnomalyConfig, ClassificationConfig, reads_whole
 from seqsweep.data.columns import Ints, TimeKind, encode, read_numbers, read_times, whole_times
 from seqsweep.data.corpus import WINDOW
 from seqsweep.data.problems import Problems, nearest
@@ -29,9 +29,10 @@ def build_table(sources: Sequence[Source], roles: Roles, task: Task, problems: P
     `by_given` reads the key column as parts. `categories` names the static columns that are text, where that was
     decided before: the data are new then, and need no labels. None decides by what the columns hold.
     """
-    _check_columns(sources, roles, task, by_given, problems)
+    _check_columns(sources, roles, by_given, reads_whole(task) and (categories is None or bool(roles.label)), problems)
     problems.raise_if_any()
-    values_TR = _values(sources, roles, problems)
+    values_TR = _values(sources, roles.values, problems)
+    target_T = None if roles.target is None else _values(sources, (roles.target,), problems)[:, 0]
     codes_T, series = _series(sources, roles, isinstance(task, ClassificationConfig), problems)
     part_T, given = _parts(sources, roles.key if by_given else None, problems)
     times_T, time, unit = _times(sources, roles.time, problems)
@@ -44,15 +45,27 @@ def build_table(sources: Sequence[Source], roles: Roles, task: Task, problems: P
         columns=roles.values, values_TR=_sorted(values_TR, order), series=series, has_ids=roles.has_ids, bounds=bounds,
         file_T=_sorted(file_T, order), row_T=_sorted(row_T, order), files=tuple(source.name for source in sources),
         part_T=_sorted(part_T, order), given=given, static={},
+        target_T=None if target_T is None else _sorted(target_T, order),
         times_T=None if times_T is None else _sorted(times_T, order), time=time, time_unit=unit)
     constants = _Constants(sources, table, order, problems)
     rows_labelled = isinstance(task, AnomalyConfig)
     label_S = constants.names(roles.label, needed=categories is None) if roles.label and not rows_labelled else ()
+    if isinstance(task, ClassificationConfig) and task.positive is not None and label_S:
+        label_S = _one_of(label_S, str(task.positive), table, task.label, problems if categories is None else None)
     window_T = _windows(sources, roles.label, table, order, problems) if roles.label and rows_labelled else None
     group_S = constants.names(roles.key) if roles.key and not by_given else ()
     static = {name: constants.static(name, categories) for name in roles.static}
     problems.raise_if_any()
     return Table(**{**vars(table), "label_S": label_S, "window_T": window_T, "group_S": group_S, "static": static})
+
+
+def _one_of(label_S: tuple[str, ...], positive: str, table: Table, column: str,
+            problems: Problems | None) -> tuple[str, ...]:
+    """Call every other class `not <positive>`; a missing label stays missing. None: new rows may lack the class."""
+    if problems is not None and positive not in label_S and any(label_S):
+        problems.add("positive class", f"{table.files[0]}, column {column}", f"no sequence is of class {positive}",
+                     f"task.positive: {nearest(positive, sorted(set(label_S) - {''}), 'classes')}")
+    return tuple(label if label in ("", positive) else f"not {positive}" for label in label_S)
 
 
 def _sorted(array: npt.NDArray[Any], order: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
@@ -67,12 +80,13 @@ def _row_numbers(source: Source) -> Ints:
     return np.arange(1, len(index) + 1, dtype=np.int64)
 
 
-def _check_columns(sources: Sequence[Source], roles: Roles, task: Task, by_given: bool, problems: Problems) -> None:
-    """Note missing columns and empty tables."""
+def _check_columns(sources: Sequence[Source], roles: Roles, by_given: bool, are_whole: bool,
+                   problems: Problems) -> None:
+    """Note missing columns and empty tables, and sequences that are samples with nothing between them."""
     for source in sources:
         known = [str(name) for name in source.frame.attrs.get("columns", source.frame.columns)]
         for name in roles.used:
-            told_by_file = by_given and name == roles.key and source.part
+            told_by_file = source.part and ((by_given and name == roles.key) or name == roles.target)
             if name not in source.frame.columns and not told_by_file:
                 problems.add("missing columns", source.name, f"there is no column {name!r}",
                              nearest(name, known, "columns"))
@@ -80,22 +94,25 @@ def _check_columns(sources: Sequence[Source], roles: Roles, task: Task, by_given
             problems.add("empty files", source.name, "no rows", "a file with data is needed")
     if not roles.values:
         problems.add("no features", sources[0].name, "no column is left to read",
-                     "columns of numbers beside series, time, label and key")
-    if isinstance(task, ClassificationConfig) and roles.label and roles.series is None:
+                     "columns of numbers beside series, time, label, target and key")
+    if are_whole and roles.series is None:
         problems.add("no sequences", sources[0].name, "nothing tells one sequence from the next",
                      "data.series: the column that names the sequence a row belongs to")
 
 
-def _values(sources: Sequence[Source], roles: Roles, problems: Problems) -> Floats64:
-    """Read the value columns."""
-    values_TR = np.empty((sum(len(source.frame) for source in sources), len(roles.values)))
+def _values(sources: Sequence[Source], names: Sequence[str], problems: Problems) -> Floats64:
+    """Read columns of numbers `(T, R)`; of one that a second file lacks every number is missing."""
+    values_TR = np.empty((sum(len(source.frame) for source in sources), len(names)))
     start = 0
     for source in sources:
         rows = _row_numbers(source)
         stop = start + len(rows)
         frame = source.frame.copy(deep=False)
         frame.attrs = {}  # pandas copies them for each column taken: minutes where there are 10,000
-        for r, name in enumerate(roles.values):
+        for r, name in enumerate(names):
+            if name not in frame:  # was looked for where it must be
+                values_TR[start:stop, r] = np.nan
+                continue
             column = frame[name]
             values, bad = read_numbers(column)
             values_TR[start:stop, r] = values

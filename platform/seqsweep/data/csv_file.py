@@ -1,4 +1,4 @@
-"""CSV: UTF-8, commas, one header line, plain or gzipped."""
+"""Tables as text, UTF-8, plain or gzipped: CSV, and columns between spaces or tabs; with a header line, or named."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import io
 import re
 import warnings
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,15 @@ _MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "-NaN", "NULL", "null"
 """How a missing number is written. In text columns only an empty field is missing: NA is a country."""
 
 
-def read_csv(path: Path, text: Collection[str], columns: Collection[str] | None) -> pd.DataFrame:
-    """Read a CSV file; the index holds line numbers. Columns without a name are left out. Raises InvalidData."""
+def read_csv(path: Path, text: Collection[str], columns: Collection[str] | None, names: Sequence[str] = (),
+             separator: str = ",") -> pd.DataFrame:
+    """Read a CSV file; the index holds line numbers. Columns without a name are left out. Raises InvalidData.
+
+    `names`: of the columns where the first line is no header, which is to say that it holds a number.
+    """
     try:
-        header = _header(path)
-        frame = _read(path, header, text, columns)
+        header, lines = _header(path, names, separator)
+        frame = _read(path, header, lines, text, columns, separator)
     except UnicodeDecodeError as error:
         raise InvalidData(_not_utf8(path)) from error
     except (EOFError, zlib.error) as error:
@@ -33,29 +37,44 @@ def read_csv(path: Path, text: Collection[str], columns: Collection[str] | None)
     return frame
 
 
+def read_txt(path: Path, text: Collection[str], columns: Collection[str] | None,
+             names: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a file whose columns lie between spaces or tabs; see `read_csv`."""
+    return read_csv(path, text, columns, names, " ")
+
+
 def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
     return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
 
 
-def _header(path: Path) -> list[str]:
-    """Read the column names. Raises InvalidData for a repeated name or a header of numbers."""
+def _header(path: Path, given: Sequence[str], separator: str) -> tuple[list[str], int]:
+    """Read the column names, and say how many lines they take: none where they are `given` and there is no header.
+
+    Raises InvalidData for a repeated name, or a first line of numbers that nobody named.
+    """
     with _open(path) as stream:
         first = stream.readline().decode("utf-8-sig")
     where = f"{path}:1"
     try:
-        names = [name.strip() for name in next(csv.reader([first]), [])]
+        names = first.split() if separator == " " else [name.strip() for name in next(csv.reader([first]), [])]
     except csv.Error as error:
         raise InvalidData(Problem(where, f"the first line cannot be read: {error}",
                                   "names between commas, and lines that end in LF or CRLF")) from error
     if not any(names):
         raise InvalidData(Problem(where, "the first line is empty", "the first line names the columns"))
+    if given and any(_is_number(name) for name in names):
+        if len(given) != len(names):
+            raise InvalidData(Problem(where, f"{len(names)} columns", f"data.columns names {len(given)}"))
+        return list(given), 0
     if repeated := sorted({name for name in names if name and names.count(name) > 1}):
         raise InvalidData(Problem(where, f"columns named twice: {', '.join(repeated)}", "a name for each column"))
     if all(_is_number(name) for name in names if name):
-        raise InvalidData(Problem(where, "the first line holds numbers", "the first line names the columns"))
-    if len(names) == 1 and re.search(r"[;\t|]", names[0]):
-        raise InvalidData(Problem(where, f"one column, named {names[0]!r}", "columns are separated by commas"))
-    return names
+        raise InvalidData(Problem(where, "the first line holds numbers", "the first line names the columns, or "
+                                  "data.columns does"))
+    if len(names) == 1 and re.search(r"[;\t|]" if separator == "," else "[,;|]", names[0]):
+        raise InvalidData(Problem(where, f"one column, named {names[0]!r}", "columns are separated by commas"
+                                  if separator == "," else "columns are separated by spaces or tabs"))
+    return names, 1
 
 
 def _is_number(text: str) -> bool:
@@ -66,8 +85,9 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _read(path: Path, header: list[str], text: Collection[str], columns: Collection[str] | None) -> pd.DataFrame:
-    """Read the rows below the header."""
+def _read(path: Path, header: list[str], lines: int, text: Collection[str], columns: Collection[str] | None,
+          separator: str) -> pd.DataFrame:
+    """Read the rows below the header's lines."""
     names = [name or f"\0{i}" for i, name in enumerate(header)]
     used = [name for name in names if name[0] != "\0" and (columns is None or name in columns)]
     as_text = {name for name in used if name in text}
@@ -77,13 +97,14 @@ def _read(path: Path, header: list[str], text: Collection[str], columns: Collect
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = pd.read_csv(
-                path, names=names, header=0, index_col=False, encoding="utf-8-sig", dtype=kinds, low_memory=False,
+                path, sep=r"\s+" if separator == " " else separator, names=names, header=0 if lines else None,
+                index_col=False, encoding="utf-8-sig", dtype=kinds, low_memory=False,
                 keep_default_na=False, na_values={name: [""] if name in as_text else _MISSING for name in used},
                 skip_blank_lines=len(names) > 1)
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise InvalidData(_ragged(path, len(names), str(error).strip())) from error
     frame = frame[used]
-    frame.index = _line_numbers(path, len(frame), blank_is_row=len(names) == 1)
+    frame.index = _line_numbers(path, len(frame), lines, blank_is_row=len(names) == 1)
     if len(names) > 1 or not used:
         return frame
     filled = np.flatnonzero(frame[used[0]].notna())
@@ -100,14 +121,14 @@ def _ragged(path: Path, fields: int, message: str) -> Problem:
     return Problem(str(path), f"not a readable CSV file: {message}", right)
 
 
-def _line_numbers(path: Path, rows: int, *, blank_is_row: bool) -> pd.Index[int]:
-    """The line of each row; where text in quotes spans lines, the number of the record."""
-    plain = pd.RangeIndex(2, rows + 2)
+def _line_numbers(path: Path, rows: int, lines: int, *, blank_is_row: bool) -> pd.Index[int]:
+    """The line of each row below the header; where text in quotes spans lines, the number of the record."""
+    plain = pd.RangeIndex(1 + lines, rows + 1 + lines)
     if blank_is_row:
         return plain
     with _open(path) as stream:
         filled = [number for number, line in enumerate(stream, start=1) if line.strip()]
-    return pd.Index(filled[1:]) if len(filled) == rows + 1 != filled[-1] else plain
+    return pd.Index(filled[lines:]) if len(filled) == rows + lines != filled[-1] else plain
 
 
 def _not_utf8(path: Path) -> Problem:

@@ -1,7 +1,7 @@
 """From raw columns to the feature array: filled, scaled, with indicators, calendar, lags and differences.
 
-The columns of `values_TF` are the raw ones, then `missing:<column>`, then the calendar's sines and cosines, then lags,
-then differences.
+The columns of `values_TF` are the raw ones, then `missing:<column>`, then `time:elapsed` and `since:<column>`, then the
+calendar's sines and cosines, then lags, then differences.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from seqsweep.config.sweep import PrepareConfig
 from seqsweep.config.tasks import ForecastingConfig, WindowTask
-from seqsweep.data.batch import Floats, Scaling
+from seqsweep.data.batch import ELAPSED, Floats, Scaling, indicator_name, since_name
 from seqsweep.data.calendar import calendar_features, calendar_names
 from seqsweep.data.scaling import Figures, fit
 from seqsweep.data.table import Ints, Table, Task, target_columns
@@ -43,17 +43,14 @@ class Layout:
         indicators = tuple(r for r, name in enumerate(columns) if name in indicated)
         names = [(name, name in ahead) for name in columns]
         names += [(indicator_name(columns[r]), columns[r] in ahead) for r in indicators]
+        if prepare.elapsed:
+            names += [(ELAPSED, False), *((since_name(columns[r]), False) for r in indicators)]
         names += [(name, True) for name in calendar_names(prepare.calendar)]
         if isinstance(task, WindowTask):
             names += [(f"{name}:lag{lag}", lag >= task.horizon) for lag in prepare.lags for name in targets]
             names += [(f"{name}:diff{steps}", False) for steps in prepare.differences for name in targets]
         known = tuple(f for f, (_, is_known) in enumerate(names) if is_known and targets)
         return cls(tuple(name for name, _ in names), tuple(range(len(targets))), known, indicators)
-
-
-def indicator_name(column: str) -> str:
-    """Name of the 0/1 feature that tells where a column is missing."""
-    return f"missing:{column}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +62,15 @@ class Features:
     """Rows where a value that is not known ahead was filled with the help of a later row."""
     difference_scales: tuple[float, ...] = ()
     """What each difference was divided by."""
+    elapsed_scale: float = 0.0
+    """What times were divided by; 0 where they are no features."""
 
 
 def assemble(table: Table, layout: Layout, figures: Figures, fill_values: tuple[float, ...], prepare: PrepareConfig,
-             end_T: Ints, difference_scales: tuple[float, ...] | Mask) -> Features:
+             end_T: Ints, difference_scales: tuple[float, ...] | Mask, elapsed_scale: float = 0.0) -> Features:
     """Compute every feature. Interpolation looks no further than `end_T`, the end of each row's part.
 
-    `difference_scales`: as fitted on the training part, or the training rows to fit them on.
+    `difference_scales`: as fitted on the training part, or the training rows to fit them and `elapsed_scale` on.
     """
     T = len(table.values_TR)
     values_TF = np.empty((T, len(layout.features)), dtype=np.float32)
@@ -88,6 +87,15 @@ def assemble(table: Table, layout: Layout, figures: Figures, fill_values: tuple[
     for r in layout.indicators:
         values_TF[:, at] = np.isnan(table.values_TR[:, r])
         at += 1
+    if prepare.elapsed and table.times_T is not None:
+        gap_T = np.where(table.step_T > 0, np.diff(table.times_T, prepend=0) * table.time_unit, 0.0)
+        if not isinstance(difference_scales, tuple):
+            between = gap_T[difference_scales & (table.step_T > 0)]
+            elapsed_scale = float(between.mean()) if len(between) else 1.0
+        values_TF[:, at] = np.log1p(gap_T / elapsed_scale)
+        for place, r in enumerate(layout.indicators, start=at + 1):
+            values_TF[:, place] = np.log1p(_since(np.isnan(table.values_TR[:, r]), gap_T, first_T) / elapsed_scale)
+        at += 1 + len(layout.indicators)
     if table.times_T is not None:
         for column_T in calendar_features(table.times_T, prepare.calendar):
             values_TF[:, at] = column_T
@@ -103,7 +111,16 @@ def assemble(table: Table, layout: Layout, figures: Figures, fill_values: tuple[
                       else _deviation(change_T[difference_scales & (step_T >= steps)]))
         values_TF[:, at] = change_T / scales[-1]
         at += 1
-    return Features(values_TF, ahead_T, tuple(scales))
+    return Features(values_TF, ahead_T, tuple(scales), elapsed_scale if prepare.elapsed else 0.0)
+
+
+def _since(missing_T: Mask, gap_T: Floats64, first_T: Ints) -> Floats64:
+    """Time from when a column was last seen before each row, or from the series' first row (Che et al., 2018)."""
+    row_T, clock_T = np.arange(len(gap_T)), np.cumsum(gap_T)
+    seen_T = np.maximum.accumulate(np.where(missing_T, first_T, row_T))
+    before_T = np.maximum(np.concatenate([[0], seen_T[:-1]]), first_T)
+    since_T: Floats64 = clock_T - clock_T[before_T]
+    return since_T
 
 
 def _earlier(x_T: Floats, step_T: Ints, lag: int) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqsweep.config.sweep import PrepareConfig, SplitConfig
-from seqsweep.config.tasks import AnomalyConfig, ForecastingConfig
+from seqsweep.config.tasks import AnomalyConfig, ForecastingConfig, RegressionConfig
 from seqsweep.data.batch import Keys
 from seqsweep.data.splits import contents
 from seqsweep.data.table import Table, Task
@@ -47,6 +47,8 @@ def data_hash(table: Table, folds: Sequence[npt.NDArray[np.int8]], task: Task, p
     if isinstance(task, ForecastingConfig):
         shape |= {"horizon": task.horizon, "context": task.context, "stride": task.stride, "targets": task.targets,
                   "past": task.past, "known": task.known}
+    elif isinstance(task, RegressionConfig):
+        shape |= {"context": task.context, "stride": task.stride, "cap": task.cap}
     elif isinstance(task, AnomalyConfig):
         shape |= {"context": task.context, "stride": task.stride}
     static = {name: column.category_S if column.number_S is None else column.number_S.tolist()
@@ -55,8 +57,7 @@ def data_hash(table: Table, folds: Sequence[npt.NDArray[np.int8]], task: Task, p
                  "frequency": table.frequency.text if table.frequency else "", "task": shape,
                  "prepare": prepare.model_dump(mode="json"), "split": split.model_dump(mode="json")}
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
-    arrays = [table.values_TR, table.bounds, *folds] + ([] if table.times_T is None else [table.times_T])
-    arrays += [] if table.window_T is None else [table.window_T]
-    for array in arrays:
+    optional = [array for array in (table.times_T, table.target_T, table.window_T) if array is not None]
+    for array in (table.values_TR, table.bounds, *folds, *optional):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

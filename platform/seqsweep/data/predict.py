@@ -10,18 +10,19 @@ import numpy.typing as npt
 import pandas as pd
 
 from seqsweep.config.sweep import DataConfig, PrepareConfig
-from seqsweep.config.tasks import ForecastingConfig, WindowTask
-from seqsweep.data.batch import DataInfo, Prepared
+from seqsweep.config.tasks import ForecastingConfig, RegressionConfig, WindowTask
+from seqsweep.data.batch import DataInfo, Prepared, indicator_name
 from seqsweep.data.build import build_table
 from seqsweep.data.calendar import Frequency
 from seqsweep.data.checks import check_lengths, check_missing, with_times
-from seqsweep.data.features import Features, Layout, StaticLayout, assemble, indicator_name
+from seqsweep.data.features import Features, Layout, StaticLayout, assemble
 from seqsweep.data.identity import row_keys, sequence_keys
 from seqsweep.data.prepare import packed, sequence_samples, window_samples
 from seqsweep.data.problems import Problems
 from seqsweep.data.scaling import Figures, figures_of
 from seqsweep.data.sources import Source
 from seqsweep.data.table import TRAIN, VAL, Ints, Table, Task, roles_of, target_columns
+from seqsweep.data.targets import ending_samples
 from seqsweep.data.windows import runs, target_rows, usable, window_origins
 
 Mask = npt.NDArray[np.bool_]
@@ -32,7 +33,8 @@ def transform(frame: pd.DataFrame, *, task: Task, prepare: PrepareConfig, data: 
               origins: Literal["last", "all"] = "last") -> Prepared:
     """Prepare new data for a trained model; the result has one part, `predict`.
 
-    Classification gives one sample a sequence; labels are read where there are any (-1 elsewhere).
+    Classification gives one sample a sequence; labels are read where there are any (-1 elsewhere). Regression gives
+    one that ends at each series' last row; with a context and origins `all`, at every row. Its targets are not read.
     Anomalies are sought in every row with a whole context before it, whatever `origins`.
     Forecasting with origins `last` gives one window a series, which begins after the last observed target. Rows below
     that hold covariates known ahead, with the target left empty; without such covariates they may be missing and
@@ -52,6 +54,11 @@ def transform(frame: pd.DataFrame, *, task: Task, prepare: PrepareConfig, data: 
     problems.raise_if_any()
     part_T = np.full(len(table.values_TR), TRAIN, dtype=np.int8)
     features, figures = _features(table, task, prepare, info, part_T)
+    if isinstance(task, RegressionConfig) and info.target_scaling is not None:
+        ends = np.arange(len(part_T)) if task.context is not None and origins == "all" else table.bounds[1:] - 1
+        samples = ending_samples(table, ends, task, info.target_scaling, row_keys(table))
+        return packed(table, features, figures, _static(info), _info(table, info), {"predict": samples},
+                      {"predict": np.unique(samples.key_N)})
     keys_S = sequence_keys(table)
     samples = sequence_samples(table, np.arange(len(table.series)), info.classes, keys_S)
     return packed(table, features, figures, _static(info), _info(table, info),
@@ -94,7 +101,8 @@ def _features(table: Table, task: Task, prepare: PrepareConfig, info: DataInfo,
     figures = figures_of(table, info.scaling, prepare, task)
     begin, end = runs(part_T, table.bounds)
     end_T = np.repeat(end, end - begin)
-    return assemble(table, layout, figures, info.fill_values, prepare, end_T, info.difference_scales), figures
+    return assemble(table, layout, figures, info.fill_values, prepare, end_T, info.difference_scales,
+                    info.elapsed_scale), figures
 
 
 def _static(info: DataInfo) -> StaticLayout:

@@ -8,18 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 from seqsweep.config.sweep import PrepareConfig, Sweep
-from seqsweep.config.tasks import AnomalyConfig, ClassificationConfig, WindowTask
-from seqsweep.data.batch import DataInfo, Keys, Prepared, Samples
+from seqsweep.config.tasks import AnomalyConfig, ClassificationConfig, RegressionConfig, WindowTask
+from seqsweep.data.batch import DataInfo, Keys, Prepared, Samples, Scaling
 from seqsweep.data.build import build_table
 from seqsweep.data.checks import check_classes, check_labelled, check_lengths, check_missing, check_targets, with_times
 from seqsweep.data.features import Features, Layout, StaticLayout, assemble, encode_static, fit_static
 from seqsweep.data.identity import data_hash, row_keys, sequence_keys
 from seqsweep.data.outline import outline
 from seqsweep.data.problems import Problems
-from seqsweep.data.scaling import Figures, figures_of, fit_scaling
-from seqsweep.data.sources import read_sources
+from seqsweep.data.scaling import Figures, figures_of, fit, fit_scaling
+from seqsweep.data.sources import read_sources, told_apart
 from seqsweep.data.splits import Split, split_table
 from seqsweep.data.table import PARTS, TRAIN, Ints, Table, roles_of, target_columns, value_columns
+from seqsweep.data.targets import check_target, ending_samples, sample_ends, with_targets
 from seqsweep.data.windows import runs, target_rows, usable, window_origins
 
 _WORDS = {"train": "training", "val": "validation", "test": "test"}
@@ -35,6 +36,8 @@ def prepare(sweep: Sweep) -> tuple[Prepared, ...]:
         if isinstance(sweep.task, WindowTask):
             check_targets(table, sweep.task, part_T, problems)
             check_labelled(table, sweep.metric, sweep.task, part_T, problems)
+        elif isinstance(sweep.task, RegressionConfig):
+            check_target(table, sweep.task, part_T, problems)
         else:
             check_classes(table, sweep.task, part_T, split.drawn, split.remedy, problems)
         problems.raise_if_any()
@@ -46,14 +49,16 @@ def _read(sweep: Sweep, problems: Problems) -> Table:
     """Read every file into one checked table."""
     task, data, split = sweep.task, sweep.data, sweep.split
     label = task.label if isinstance(task, ClassificationConfig) else None
-    marks = {task.label} if isinstance(task, AnomalyConfig) and task.label else set()
-    if isinstance(task, ClassificationConfig) and sweep.prepare.lead:
-        problems.add("lags", "prepare", "classification has no targets to look back at", "no lags and differences")
+    if not isinstance(task, WindowTask) and sweep.prepare.lead:
+        problems.add("lags", "prepare", f"{task.type} has no targets to look back at", "no lags and differences")
     text = {name for name in (data.series, label, split.key) if name}
     named = value_columns(task)
-    others = {*task.static, *text, *marks, "series", "label", *([data.time] if data.time else [])}
-    columns = {*named, *others} if named else None
+    others = [data.time, getattr(task, "target", None), task.label if isinstance(task, AnomalyConfig) else None]
+    also = {name for name in others if isinstance(name, str)}
+    columns = {*named, *task.static, *text, *also, "series", "label"} if named else None
     sources = read_sources(data, text, columns)
+    if isinstance(task, RegressionConfig):
+        sources = told_apart(sources, data.series)
     roles = roles_of(sources[0], task, data, split)
     table = build_table(sources, roles, task, problems, by_given=split.by == "given")
     table = replace(table, outlines=tuple(outline(source, roles.used) for source in sources))
@@ -61,6 +66,9 @@ def _read(sweep: Sweep, problems: Problems) -> Table:
     check_missing(table, sweep.prepare, problems)
     if isinstance(task, WindowTask):
         check_lengths(table, task, sweep.prepare.lead, problems)
+    if isinstance(task, RegressionConfig):
+        problems.raise_if_any()  # what remains is counted by times that are in order
+        table = with_targets(table, task, data, problems)
     return table
 
 
@@ -78,6 +86,7 @@ def _fold(table: Table, sweep: Sweep, split: Split, part_T: npt.NDArray[np.int8]
         features=layout.features, targets=layout.targets, known=layout.known, static_features=static.features,
         static_categories=static.categories or {}, static_scaling=static.scaling, columns=table.columns,
         classes=_classes(table) if isinstance(task, ClassificationConfig) else (), series=table.series,
+        target_scaling=None if table.target_T is None else fit(table.target_T[train_T, None], "standard", None),
         scaling=scaling, fill_values=_means(table, train_T),
         freq=frequency.text if frequency else "", time=table.time, time_unit=table.time_unit,
         time_step=frequency.nanoseconds if frequency and table.times_T is not None else 0,
@@ -85,9 +94,12 @@ def _fold(table: Table, sweep: Sweep, split: Split, part_T: npt.NDArray[np.int8]
     figures = figures_of(table, scaling, config, task)
     begin, end = runs(part_T, table.bounds)
     features = assemble(table, layout, figures, info.fill_values, config, np.repeat(end, end - begin), train_T)
-    info = info.model_copy(update={"difference_scales": features.difference_scales})
+    info = info.model_copy(update={"difference_scales": features.difference_scales,
+                                    "elapsed_scale": features.elapsed_scale})
     if isinstance(task, WindowTask):
         parts, keys = _windows(table, sweep, task, features, part_T, split)
+    elif isinstance(task, RegressionConfig) and info.target_scaling:
+        parts, keys = _numbers(table, task, sweep.split.stride or 1, features, part_T, split, info.target_scaling)
     else:
         parts, keys = _sequences(table, info.classes, part_T, split)
     return packed(table, features, figures, static, info, parts, keys)
@@ -106,10 +118,14 @@ def packed(table: Table, features: Features, figures: Figures, static: StaticLay
     _check_finite(table, features)
     D = len(info.targets)
     missing_TD = np.isnan(table.values_TR[:, :D])
+    shift_SD, scale_SD = figures.shift_SR[:, :D], figures.scale_SR[:, :D]
+    if info.target_scaling is not None:
+        shift_SD, scale_SD = (np.full((len(table.series), 1), each[0])
+                              for each in (info.target_scaling.shift, info.target_scaling.scale))
     return Prepared(
         values_TF=features.values_TF, static_SC=encode_static(table, static),
-        shift_SD=np.ascontiguousarray(figures.shift_SR[:, :D], dtype=np.float32),
-        scale_SD=np.ascontiguousarray(figures.scale_SR[:, :D], dtype=np.float32),
+        shift_SD=np.ascontiguousarray(shift_SD, dtype=np.float32),
+        scale_SD=np.ascontiguousarray(scale_SD, dtype=np.float32),
         observed_TD=~missing_TD if missing_TD.any() else None, parts=parts, row_keys=keys, info=info,
         times_T=table.times_T, first_S=table.first_S.astype(np.int64), window_T=table.window_T, outlines=table.outlines)
 
@@ -180,6 +196,27 @@ def window_samples(table: Table, origins: Ints, task: WindowTask, keys_T: Keys) 
         start_N=origins - task.context, length_N=np.full(len(origins), task.context + task.horizon, dtype=np.int64),
         series_N=np.searchsorted(table.bounds, origins, side="right").astype(np.int64) - 1,
         label_N=np.zeros(0, dtype=np.int64), key_N=keys_T[origins])
+
+
+def _numbers(table: Table, task: RegressionConfig, stride: int, features: Features, part_T: npt.NDArray[np.int8],
+             split: Split, scaling: Scaling) -> tuple[dict[str, Samples], dict[str, Keys]]:
+    """The samples of each part that end at a row with a target. Raises InvalidData for a part without any."""
+    problems = Problems()
+    found = sample_ends(table, part_T, task, stride, features.ahead_T)
+    keys_T, (begin, end) = row_keys(table), runs(part_T, table.bounds)
+    run_T = np.repeat(begin, end - begin)
+    parts, keys = {}, {}
+    for name, part in PARTS.items():
+        ends = found.get(part, np.zeros(0, dtype=np.int64))
+        if not len(ends):
+            rows = int(np.count_nonzero(part_T == part))
+            problems.add("empty parts", f"{_WORDS[name]} part", f"none of its {rows} rows has a target",
+                         split.remedy)
+        # training samples lie in the training part; the others may reach back, since the past is known by then
+        parts[name] = ending_samples(table, ends, task, scaling, keys_T, run_T if part == TRAIN else None)
+        keys[name] = np.unique(parts[name].key_N)
+    problems.raise_if_any()
+    return parts, keys
 
 
 def _sequences(table: Table, classes: tuple[str, ...], part_T: npt.NDArray[np.int8],

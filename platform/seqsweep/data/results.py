@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from seqsweep.config.tasks import AnomalyConfig, ForecastingConfig
+from seqsweep.config.tasks import AnomalyConfig, ForecastingConfig, RegressionConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.data.predict import target_row_numbers
 from seqsweep.data.table import Task
@@ -21,16 +21,18 @@ def prediction_table(data: Prepared, prediction: npt.NDArray[np.floating[Any]], 
     Forecasting, (N, horizon, D, Q): a row for each window, step and target with `series` (where there are ids), `time`
     (or `step`, the row's number in its series, from 0), `ahead` (1 to horizon), `target`, and `prediction` or a column
     a quantile such as `q0.1`. Classification, (N, C): a row a sequence with `series`, `class`, and `p:<class>`.
+    Regression, (N,): a row a sample with `series`, the `time` or `step` of its last row, and `prediction`.
     Anomalies, (N, 3): a row a row that was judged with `series`, `time` or `step`, `score` and `is_anomaly`.
     """
     if isinstance(task, ForecastingConfig):
         return _forecasts(data, prediction, task, part)
-    if isinstance(task, AnomalyConfig):
-        sample = np.arange(len(prediction))
-        row = data.parts[part].start_N + task.context
-        return pd.DataFrame({**_series(data, part, sample), **_when(data, part, row, sample),
-                             "score": prediction[:, 0], "is_anomaly": prediction[:, 1] >= 0.5})
-    series = _series(data, part, np.arange(len(prediction)))
+    sample = np.arange(len(prediction))
+    series, samples = _series(data, part, sample), data.parts[part]
+    if isinstance(task, RegressionConfig | AnomalyConfig):
+        when = _when(data, part, sample, samples.start_N + samples.length_N - 1)
+        if isinstance(task, RegressionConfig):
+            return pd.DataFrame({**series, **when, "prediction": prediction})
+        return pd.DataFrame({**series, **when, "score": prediction[:, 0], "is_anomaly": prediction[:, 1] >= 0.5})
     best = np.array(data.info.classes, dtype=object)[prediction.argmax(axis=1)]
     columns = {f"p:{name}": prediction[:, c] for c, name in enumerate(data.info.classes)}
     return pd.DataFrame({**series, "class": best, **columns})
@@ -45,14 +47,14 @@ def _forecasts(data: Prepared, prediction: npt.NDArray[np.floating[Any]], task: 
     names = [f"q{quantile:g}" for quantile in task.quantiles] or ["prediction"]
     flat = prediction.reshape(N * H * D, Q)
     return pd.DataFrame({
-        **_series(data, part, sample), **_when(data, part, row, sample),
+        **_series(data, part, sample), **_when(data, part, sample, row),
         "ahead": np.tile(np.repeat(np.arange(1, H + 1), D), N),
         "target": np.tile(np.array(task.targets, dtype=object), N * H),
         **{name: flat[:, q] for q, name in enumerate(names)}})
 
 
-def _when(data: Prepared, part: str, row: npt.NDArray[np.int64], sample: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """The time of rows, or where there is none their numbers in their series."""
+def _when(data: Prepared, part: str, sample: npt.NDArray[np.int64], row: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """The times of rows, or where there are none their numbers in their series, from 0."""
     if data.times_T is None:
         return {"step": row - _first_row(data, part, sample)}
     times = data.times_T[row]

@@ -7,15 +7,16 @@ The table's index holds the row numbers errors speak of (lines of a text file, r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from seqsweep.config.sweep import DataConfig
+from seqsweep.data.columns import name_of
 from seqsweep.data.corpus import mark, opened, read_windows
-from seqsweep.data.csv_file import read_csv
+from seqsweep.data.csv_file import read_csv, read_txt
 from seqsweep.data.named import read_named
 from seqsweep.data.npz_file import read_npz
 from seqsweep.data.parquet_file import read_parquet
@@ -23,12 +24,13 @@ from seqsweep.data.problems import nearest
 from seqsweep.data.ts_file import read_ts
 from seqsweep.errors import InvalidData, Problem
 
-Reader = Callable[[Path, Collection[str], Collection[str] | None], pd.DataFrame]
+Reader = Callable[[Path, Collection[str], Collection[str] | None, Sequence[str]], pd.DataFrame]
 
 _READERS: dict[str, Reader] = {
-    ".csv": read_csv, ".csv.gz": read_csv, ".parquet": read_parquet,
-    ".npz": lambda path, text, columns: read_npz(path), ".ts": lambda path, text, columns: read_ts(path),
-    ".ts.gz": lambda path, text, columns: read_ts(path),
+    ".csv": read_csv, ".csv.gz": read_csv, ".txt": read_txt, ".txt.gz": read_txt,
+    ".parquet": lambda path, text, columns, names: read_parquet(path, text, columns),
+    ".npz": lambda path, text, columns, names: read_npz(path), ".ts": lambda path, text, columns, names: read_ts(path),
+    ".ts.gz": lambda path, text, columns, names: read_ts(path),
 }
 _EXTENSIONS = ", ".join(_READERS)
 
@@ -44,11 +46,13 @@ class Source:
     """`val` or `test` for a second file, else empty."""
 
 
-def read_frame(path: str | Path, text: Collection[str] = (), columns: Collection[str] | None = None) -> pd.DataFrame:
-    """Read a `.csv`, `.csv.gz`, `.parquet`, `.npz`, `.ts` or `.ts.gz` file into a long table.
+def read_frame(path: str | Path, text: Collection[str] = (), columns: Collection[str] | None = None,
+               names: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a `.csv`, `.txt`, both also `.gz`, `.parquet`, `.npz`, `.ts` or `.ts.gz` file into a long table.
 
     `text` names columns to keep as they are written (ids such as 007); `columns` limits what is read where the format
-    allows it. Raises InvalidData: unknown extension, missing, empty or broken file.
+    allows it; `names` are those of a text file without a header. Raises InvalidData: unknown extension, missing, empty
+    or broken file.
     """
     path = Path(path)
     reader = _reader(path)
@@ -57,7 +61,7 @@ def read_frame(path: str | Path, text: Collection[str] = (), columns: Collection
             raise InvalidData(_missing(path))
         if path.stat().st_size == 0:
             raise InvalidData(Problem(str(path), "the file is empty", "a file with data is needed"))
-        frame = reader(path, text, columns)
+        frame = reader(path, text, columns, names)
     except OSError as error:
         raise InvalidData(Problem(str(path), f"cannot be read: {error}", "write the file again")) from error
     frame.attrs["source"] = str(path)
@@ -77,7 +81,7 @@ def read_sources(data: DataConfig, text: Collection[str] = (),
     problems: list[Problem] = []
     for part, path in wanted:
         try:
-            frame = read_named(path) if not part and data.name else read_frame(path, text, columns)
+            frame = read_named(path) if not part and data.name else read_frame(path, text, columns, data.columns)
             if data.windows:
                 mark(frame, data.series, data.time or "", read_windows(Path(data.windows), data.windows), data.windows)
             sources.append(Source(frame, path, part))
@@ -100,7 +104,7 @@ def _read_corpus(data: DataConfig, text: Collection[str], columns: Collection[st
             problems.append(Problem(shown, f"windows of {unknown!r}, which is no series", nearest(unknown, names, "")))
         for series, name in names.items():
             try:
-                frame = read_frame(folder / name, text, columns)
+                frame = read_frame(folder / name, text, columns, data.columns)
                 frame["series"] = series
                 if data.windows:
                     mark(frame, "series", data.time or "", windows, shown)
@@ -112,6 +116,22 @@ def _read_corpus(data: DataConfig, text: Collection[str], columns: Collection[st
     if problems:
         raise InvalidData(*problems)
     return tuple(sources)
+
+
+def told_apart(sources: Sequence[Source], series: str | None) -> tuple[Source, ...]:
+    """Call a series `test/7` where a file before has a series 7 too: each file counts its own."""
+    taken: set[str] = set()
+    apart = []
+    for source in sources:
+        if series is not None and series in source.frame:
+            names = {id_: name_of(id_) for id_ in source.frame[series].dropna().unique()}
+            twice = {id_: f"{source.part}/{name}" for id_, name in names.items() if name in taken}
+            taken |= set(names.values())
+            if twice:
+                column = source.frame[series].astype(object)
+                source = replace(source, frame=source.frame.assign(**{series: column.map(twice).fillna(column)}))
+        apart.append(source)
+    return tuple(apart)
 
 
 def _reader(path: Path) -> Reader:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from seqsweep.config.base import Extent
 from seqsweep.config.sweep import SplitConfig
-from seqsweep.config.tasks import ClassificationConfig
+from seqsweep.config.tasks import WindowTask, reads_whole
 from seqsweep.data.problems import Problems
 from seqsweep.data.table import TEST, TRAIN, UNUSED, VAL, Ints, Table, Task
 
@@ -41,7 +41,7 @@ def split_table(table: Table, config: SplitConfig, task: Task, problems: Problem
     _check_config(table, config, task, drawn, problems)
     problems.raise_if_any()
     sizes = {part: getattr(config, name) or _DEFAULT for part, name in _NAMES.items() if part in drawn}
-    by_time = config.by == "time" or (config.by == "given" and not isinstance(task, ClassificationConfig))
+    by_time = config.by == "time" or (config.by == "given" and isinstance(task, WindowTask))
     if not drawn:
         return Split((table.part_T,), drawn, "give each part rows")
     if by_time:
@@ -57,7 +57,7 @@ def split_table(table: Table, config: SplitConfig, task: Task, problems: Problem
 
 def _check_config(table: Table, config: SplitConfig, task: Task, drawn: frozenset[int], problems: Problems) -> None:
     """Note settings that contradict each other or the data."""
-    classification = isinstance(task, ClassificationConfig)
+    whole = reads_whole(task)
     for part, name in _NAMES.items():
         if part in table.given and getattr(config, name) is not None:
             problems.add("split", f"split.{name}", f"a size is set, but the {name} part is given",
@@ -65,25 +65,25 @@ def _check_config(table: Table, config: SplitConfig, task: Task, drawn: frozense
     if config.by == "given" and drawn == {VAL, TEST}:
         problems.add("split", "split.by: given", "no part is given",
                      "split.key: a column of train, val and test; or data.val and data.test")
-    if config.by == "time" and classification:
-        problems.add("split", "split.by: time", "a sequence to classify is not cut in time", "random, group or given")
+    if config.by == "time" and whole:
+        problems.add("split", "split.by: time", "a sequence that is one sample is not cut in time",
+                     "random, group or given")
     if config.folds > 1 and VAL not in drawn:
         problems.add("split", "split.folds", "the validation part is given", "folds: 1, or no validation part")
-    hashed = config.by in ("random", "group") or (config.by == "given" and classification)
+    hashed = config.by in ("random", "group") or (config.by == "given" and not isinstance(task, WindowTask))
     if hashed:
-        _check_hashed(table, config, drawn, classification, problems)
+        _check_hashed(table, config, drawn, whole, problems)
     shares = [getattr(config, _NAMES[part]) or _DEFAULT for part in drawn]
     if sum((config.folds if part == VAL else 1) * (size.share or 0) for part, size in zip(drawn, shares, strict=True)
            if not (hashed and config.folds > 1 and part == VAL)) >= 1:
         problems.add("split", "split", "the parts leave nothing to train on", "smaller shares or fewer folds")
 
 
-def _check_hashed(table: Table, config: SplitConfig, drawn: frozenset[int], classification: bool,
-                  problems: Problems) -> None:
+def _check_hashed(table: Table, config: SplitConfig, drawn: frozenset[int], whole: bool, problems: Problems) -> None:
     """Note what a split by hash cannot do."""
     if config.by == "group" and config.key is None and not table.has_ids:
         problems.add("split", "split.by: group", "nothing names the groups", "split.key: a column")
-    if drawn and not classification and len(table.series) == 1:
+    if drawn and not whole and len(table.series) == 1:
         problems.add("split", f"split.by: {config.by}", "whole series are drawn, and there is one only",
                      "split: {by: time}, which cuts the end of each series")
     if config.embargo != "auto" and config.embargo:
@@ -123,7 +123,7 @@ def _identities(table: Table) -> list[bytes]:
     """What is hashed per series: its group, its id, or where it has none its values."""
     if table.group_S:
         return [group.encode() for group in table.group_S]
-    if table.has_ids or len(table.label_S) == 0:
+    if table.has_ids or (len(table.label_S) == 0 and table.target_T is None):
         return [name.encode() for name in table.series]
     return contents(table)
 

@@ -6,14 +6,22 @@ Shapes: T rows sorted by series, R raw value columns, S series.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from seqsweep.config.sweep import DataConfig, SplitConfig
-from seqsweep.config.tasks import AnomalyConfig, ClassificationConfig, ForecastingConfig, TaskConfig
+from seqsweep.config.tasks import (
+    REMAINING,
+    AnomalyConfig,
+    ClassificationConfig,
+    ForecastingConfig,
+    RegressionConfig,
+    TaskConfig,
+    WindowTask,
+)
 from seqsweep.data.batch import Outline
 from seqsweep.data.calendar import Frequency
 from seqsweep.data.corpus import WINDOW
@@ -38,13 +46,15 @@ class Roles:
     label: str | None = None
     key: str | None = None
     """The split's key."""
+    target: str | None = None
+    """Regression's target where a column holds it; it is no value column."""
     has_ids: bool = True
     """Whether the series column holds ids, or mere positions in a file."""
 
     @property
     def used(self) -> tuple[str, ...]:
         """Every column that is read."""
-        others = (self.series, self.time, self.label, self.key)
+        others = (self.series, self.time, self.label, self.target, self.key)
         return tuple(dict.fromkeys([*self.values, *self.static, *(name for name in others if name)]))
 
 
@@ -64,9 +74,9 @@ def roles_of(source: Source, task: Task, data: DataConfig, split: SplitConfig | 
     """Give each column of a table its role; `split` is None for new data, which need no label and no key."""
     frame = source.frame
     sequences = bool(frame.attrs.get("sequences"))
-    classification = isinstance(task, ClassificationConfig)
     series = data.series
-    if series is None and "series" in frame and (sequences or classification or data.files is not None):
+    if series is None and "series" in frame and (
+            sequences or data.files is not None or not isinstance(task, WindowTask)):
         series = "series"
     label = None
     if isinstance(task, ClassificationConfig):
@@ -75,14 +85,16 @@ def roles_of(source: Source, task: Task, data: DataConfig, split: SplitConfig | 
     elif isinstance(task, AnomalyConfig):
         label = WINDOW if data.windows else task.label
         label = label if split is not None or label in frame else None
+    target = None
+    if isinstance(task, RegressionConfig) and split is not None:
+        target = "label" if sequences else task.target if task.target != REMAINING or REMAINING in frame else None
     key = split.key if split is not None and split.by in ("group", "given") else None
-    roles = Roles(value_columns(task), task.static, series, data.time, label, key,
+    roles = Roles(value_columns(task), task.static, series, data.time, label, key, target,
                   has_ids=series is not None and not (sequences and data.series is None))
     if roles.values:
         return roles
     taken = set(roles.used)
-    return Roles(tuple(str(name) for name in frame.columns if name not in taken), roles.static, roles.series,
-                 roles.time, roles.label, roles.key, roles.has_ids)
+    return replace(roles, values=tuple(str(name) for name in frame.columns if name not in taken))
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +129,8 @@ class Table:
     label_S: tuple[str, ...] = ()
     group_S: tuple[str, ...] = ()
     """The split key's name per series, where the sweep groups by one."""
+    target_T: npt.NDArray[np.float64] | None = None
+    """Regression: the number to tell at each row, nan where it is not known."""
     window_T: Ints | None = None
     """Labelled anomaly that a row lies in, numbered from 1 over all series; 0: none. None: nothing is labelled."""
     times_T: Ints | None = None

@@ -6,7 +6,7 @@ Shapes: N samples, K terms, M blocks, R resamples.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -145,17 +145,16 @@ def compare(candidate: Terms, rival: Terms, drawn: Units, *, rival_name: str, me
                       drawn.samples, drawn.block)
 
 
-def _resampled(sums_MK: Floats64, draws: int, seed: int) -> list[Floats64]:
+def _resampled(sums_MK: Floats64, draws: int, seed: int) -> Iterator[Floats64]:
     """Return the sums of every resample, in chunks of `(R, K)`."""
     blocks = len(sums_MK)
     if not blocks:
-        return [np.full((1, sums_MK.shape[1]), np.nan)]
+        yield np.full((1, sums_MK.shape[1]), np.nan)
+        return
     random = np.random.default_rng(seed)
-    chunk = max(1, min(RESAMPLES, _CHUNK // max(blocks, draws)))
-    resampled = []
+    chunk = max(1, min(RESAMPLES, _CHUNK // max(blocks, draws, sums_MK.shape[1])))
     for done in range(0, RESAMPLES, chunk):
         rows = min(chunk, RESAMPLES - done)
         picked = random.integers(blocks, size=(rows, draws)) + blocks * np.arange(rows)[:, None]
         counts_RM = np.bincount(picked.ravel(), minlength=rows * blocks).reshape(rows, blocks)
-        resampled.append(counts_RM.astype(np.float64) @ sums_MK)
-    return resampled
+        yield counts_RM.astype(np.float64) @ sums_MK

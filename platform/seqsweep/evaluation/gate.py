@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqsweep.config.sweep import FitConfig, PromoteConfig
-from seqsweep.config.tasks import METRICS, AnomalyConfig, ForecastingConfig
+from seqsweep.config.tasks import METRICS, AnomalyConfig, TaskConfig
 from seqsweep.data.batch import Keys, Prepared
 from seqsweep.evaluation.bootstrap import Comparison, Terms, compare, units
 from seqsweep.evaluation.terms import terms_of
@@ -79,10 +79,8 @@ class _Judge:
         self.truth = truth_of(config.task, data, "test")
         self.shape = candidate.shape
         self.terms = self._terms(candidate)
-        horizon = config.task.horizon if isinstance(config.task, ForecastingConfig) else 1
-        self.units = units(data.parts["test"], horizon)
-        if isinstance(config.task, AnomalyConfig):
-            self.units = units(data.parts["test"], max(2, config.task.context), whole=True)
+        self.units = units(data.parts["test"], _shared_rows(config.task),
+                           whole=isinstance(config.task, AnomalyConfig))
 
     def baseline(self, baselines: Mapping[str, Predictions]) -> _Result:
         if not baselines:
@@ -120,6 +118,15 @@ class _Judge:
                              margin=self.promote.margin)
         verdict = "yes" if comparison.better else "not beyond chance" if comparison.difference > 0 else "no"
         return _Result(comparison.better, f"{requirement}: {verdict}: {comparison}", comparison)
+
+
+def _shared_rows(task: TaskConfig) -> int:
+    """Over how many rows two samples of a series may depend on each other: forecasts of the same rows do, and numbers
+    or alarms told from the same rows.
+    """
+    if task.type == "forecasting":
+        return task.horizon
+    return 1 if task.type == "classification" else task.context or 1
 
 
 def _figures(comparison: Comparison) -> dict[str, float]:

@@ -21,8 +21,14 @@ def terms_of(task: TaskConfig, metric: str, prediction: npt.NDArray[Any], truth:
     """Split a metric of predictions, shaped as `seqsweep.training.predict` gives them, into terms per sample."""
     if isinstance(task, AnomalyConfig) and metric != "loss":
         return _detections(metric, prediction, truth.watch)
+    if metric == "auc":
+        return _by_rank(prediction, truth.y)
     if metric in ("balanced_accuracy", "f1"):
         return _by_class(metric, prediction, truth.y)
+    if metric == "r2":
+        deviation_N = truth.y - truth.y.mean()
+        return Terms(np.column_stack([np.square(truth.y - prediction), np.ones(len(truth.y)), deviation_N,
+                                      np.square(deviation_N)]), _r2)
     losses_N = sample_losses(task, metric, prediction, truth)
     return Terms(np.column_stack([losses_N, np.ones(len(losses_N))]), _Mean(_OF_THE_MEAN.get(metric, _itself)))
 
@@ -39,6 +45,47 @@ class _Mean:
 
     def __call__(self, sums_R2: Floats64) -> Floats64:
         return self.of_mean(sums_R2[:, 0] / sums_R2[:, 1])
+
+
+def _r2(sums_RK: Floats64) -> Floats64:
+    squared_R, count_R, total_R, squares_R = sums_RK.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        figure_R: Floats64 = 1 - squared_R / (squares_R - np.square(total_R) / count_R)
+    return figure_R
+
+
+_RANKS, _CELLS = 512, 5_000_000
+"""Most ranks that are told apart, and most numbers that they may take."""
+
+
+def _by_rank(probability_NC: npt.NDArray[Any], label_N: npt.NDArray[Any]) -> Terms:
+    """One-hot ranks of each row's probability of a class, of the class's own rows and of the others.
+
+    Of more than 512 different probabilities, fewer where there are many rows, neighbours share a rank, as ties do.
+    """
+    first = 1 if probability_NC.shape[1] == 2 else 0
+    N, classes = probability_NC.shape[0], range(first, probability_NC.shape[1])
+    most = max(8, min(_RANKS, _CELLS // max(1, 2 * N * len(classes))))
+    terms_NCRT = np.zeros((N, len(classes), most, 2))
+    for place, c in enumerate(classes):
+        values, rank_N = np.unique(probability_NC[:, c], return_inverse=True)
+        rank_N = rank_N * most // max(most, len(values))
+        terms_NCRT[np.arange(N), place, rank_N, (label_N == c).astype(int)] = 1.0
+    return Terms(terms_NCRT.reshape(N, -1), _Area(len(classes), most))
+
+
+class _Area:
+    """Mean over classes of the area under the ROC curve, from counts by rank; without classes that do not occur."""
+
+    def __init__(self, classes: int, ranks: int) -> None:
+        self.shape = (classes, ranks, 2)
+
+    def __call__(self, sums_RK: Floats64) -> Floats64:
+        others, own = np.moveaxis(sums_RK.reshape(len(sums_RK), *self.shape), -1, 0)
+        pairs_RC = own.sum(2) * others.sum(2)
+        hits_RC = (own * (others.cumsum(2) - others / 2)).sum(2)
+        with np.errstate(invalid="ignore"):
+            return _mean_where(pairs_RC > 0, hits_RC, pairs_RC)
 
 
 def _by_class(metric: str, probability_NC: npt.NDArray[Any], label_N: npt.NDArray[Any]) -> Terms:

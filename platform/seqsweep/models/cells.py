@@ -9,17 +9,23 @@ from torch import Tensor, nn
 
 from seqsweep.config.models import RecurrentConfig
 from seqsweep.models.peephole import Peephole
+from seqsweep.models.timed import TIMED_CELLS, TimedCell
 
-Cell = nn.RNNBase | Peephole
+Cell = nn.RNNBase | Peephole | TimedCell
 """One layer of one direction, batch first: `cell(x_BTF, state)` gives outputs and the state after them."""
 _FORGET = 1
 """Place of the forget gate among the LSTM's blocks: input, forget, cell, output."""
 
 
-def build_cell(config: RecurrentConfig, input_size: int) -> Cell:
-    """Return one layer of one direction, batch first, with its weights started as the config says."""
+def build_cell(config: RecurrentConfig, input_size: int, times: int = 0, backwards: bool = False) -> Cell:
+    """Return one layer of one direction, batch first, with its weights started as the config says.
+
+    `times` and `backwards` are for cells that read times, in so many columns behind the input.
+    """
     cell: Cell
-    if config.cell == "peephole":
+    if config.cell in TIMED_CELLS:
+        cell = TIMED_CELLS[config.cell](input_size, config.hidden_size, times, backwards)
+    elif config.cell == "peephole":
         cell = Peephole(input_size, config.hidden_size)
     elif config.cell == "lstm":
         cell = nn.LSTM(input_size, config.hidden_size, batch_first=True)

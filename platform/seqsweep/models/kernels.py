@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.training import Kernel
 
-CellKind = Literal["elman_tanh", "elman_relu", "gru", "lstm", "peephole"]
+CellKind = Literal["elman_tanh", "elman_relu", "gru", "lstm", "peephole", "gru_d", "ode_rnn"]
 
 MODULES = {"compiled": "seqsweep.models.compiled", "stacked": "seqsweep.models.stacked",
            "triton": "seqsweep.models.triton_cells"}

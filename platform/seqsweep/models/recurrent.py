@@ -18,6 +18,7 @@ from seqsweep.models.dropout import dropout
 from seqsweep.models.kernels import cell_kind, run_cell
 from seqsweep.models.padding import reverse
 from seqsweep.models.pooling import build_pooling
+from seqsweep.models.timed import TIMED_CELLS, Clock, Timer
 
 
 class Carried(NamedTuple):
@@ -39,7 +40,8 @@ class Recurrent(nn.Module):
     dropout_rate: Tensor
     variational_rate: Tensor
 
-    def __init__(self, config: RecurrentConfig, input_size: int) -> None:
+    def __init__(self, config: RecurrentConfig, input_size: int, clock: Clock | None = None) -> None:
+        """`clock`: where among the features times stand, for cells that read them."""
         super().__init__()
         self.config = config
         self.kernel: Kernel = "torch"
@@ -48,8 +50,10 @@ class Recurrent(nn.Module):
         first = config.conv_channels if config.conv_layers else input_size
         sizes = [first] + [width] * (config.num_layers - 1)
         self.before = ConvolutionsBefore(config, input_size) if config.conv_layers else None
-        self.forwards = nn.ModuleList(build_cell(config, size) for size in sizes)
-        self.backwards = nn.ModuleList(build_cell(config, size) for size in sizes if config.bidirectional)
+        self.timer = Timer(config, clock) if config.cell in TIMED_CELLS else None
+        times = self.timer.width if self.timer else 0
+        self.forwards = nn.ModuleList(build_cell(config, size, times) for size in sizes)
+        self.backwards = nn.ModuleList(build_cell(config, size, times, True) for size in sizes if config.bidirectional)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in sizes if config.layer_norm)
         self.pooling = build_pooling(config, width)
         self.beside = FullyConvolutional(input_size, config.fcn_channels) if config.fcn_channels else None
@@ -73,11 +77,12 @@ class Recurrent(nn.Module):
                 ) -> Tensor:
         """Return what the last layer gives at every step, `(B, T, H)`; what lies in the padding has no meaning."""
         layers = self.config.num_layers
+        x_BTF, time_BTX = (x_BTF, None) if self.timer is None else self.timer(x_BTF)
         out_BTH = x_BTF if self.before is None else self.before(x_BTF, length_B)
         for layer in range(layers):
             if layer and key is not None and self.config.dropout:
                 out_BTH = dropout(out_BTH, self.dropout_rate, key, layer, first=first)
-            new_BTH = self._layer(layer, self._same_mask(out_BTH, key, layers + layer, first), length_B)
+            new_BTH = self._layer(layer, self._same_mask(out_BTH, key, layers + layer, first), length_B, time_BTX)
             out_BTH = self._joined(layer, new_BTH, out_BTH)
         return out_BTH
 
@@ -93,6 +98,7 @@ class Recurrent(nn.Module):
         """
         if not self.causal:
             raise ValueError("a backward layer reads the end first: it has no state to go on with")
+        x_BTF, time_BTX = (x_BTF, None) if self.timer is None else self.timer(x_BTF)
         inputs: list[Tensor] = []
         if self.before is not None:
             x_BTF, inputs = self.before.resume(x_BTF, carried.inputs if carried else None)
@@ -100,12 +106,13 @@ class Recurrent(nn.Module):
         for layer, cell in enumerate(self.forwards):
             zeros = x_BTF.new_zeros(1, len(x_BTF), self.config.hidden_size)
             start = (zeros, zeros) if self.config.cell in ("lstm", "peephole") else zeros
-            new_BTH, state = cell(x_BTF, carried.states[layer] if carried else start)
+            new_BTH, state = cell(_with(x_BTF, time_BTX), carried.states[layer] if carried else start)
             states.append(state)
             x_BTF = self._joined(layer, new_BTH, x_BTF)
         return x_BTF, Carried(inputs, states)
 
-    def _layer(self, layer: int, x_BTF: Tensor, length_B: Tensor | None) -> Tensor:
+    def _layer(self, layer: int, x_BTF: Tensor, length_B: Tensor | None, time_BTX: Tensor | None) -> Tensor:
+        x_BTF = _with(x_BTF, time_BTX)
         out_BTH = self._run(self.forwards[layer], x_BTF)
         if not self.config.bidirectional:
             return out_BTH
@@ -126,3 +133,8 @@ class Recurrent(nn.Module):
         if key is None or not self.config.variational_dropout:
             return x_BTF
         return dropout(x_BTF, self.variational_rate, key, place, x_BTF[:, :1].shape, first)
+
+
+def _with(x_BTF: Tensor, time_BTX: Tensor | None) -> Tensor:
+    """Put the times behind a layer's input."""
+    return x_BTF if time_BTX is None else torch.cat([x_BTF, time_BTX], -1)

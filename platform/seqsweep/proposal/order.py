@@ -81,10 +81,11 @@ class Order:
         return bool(np.all((high_S == low_S) & (high_S >= 0)))
 
 
-def find_order(columns: Sequence[Column], rows: int, name: str, *, sequences: bool) -> Order:
+def find_order(columns: Sequence[Column], rows: int, name: str, *, sequences: bool, by_clock: bool) -> Order:
     """Find what orders the rows. `sequences`: the format itself tells series apart, by its column `series`.
 
-    Raises InvalidData where there are times, and the rows do not follow them.
+    Raises InvalidData where there are times, and the rows do not follow them; unless not `by_clock`: rows are taken as
+    they follow then, since clocks may be wrong.
     """
     if sequences:
         series = next((column for column in columns if column.name == "series"), None)
@@ -110,6 +111,8 @@ def find_order(columns: Sequence[Column], rows: int, name: str, *, sequences: bo
         remark = _parts_of_a_time(column, columns, one_T)
         if remark:
             return Order(one_T, remarks=(remark,))
+        if column.kind == "time" and column.like(TIME_WORDS) and not by_clock:
+            return Order(one_T, set_aside=column)
         _refuse_unsorted(column, candidates, name)
     blocks = _best([column for column in candidates if _is_in_blocks(column) and
                     (column.like(SERIES_WORDS) or column.kind == "text" or _counts_up(column))])

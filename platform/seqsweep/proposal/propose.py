@@ -12,12 +12,15 @@ from seqsweep.config.sweep import Sweep
 from seqsweep.config.tasks import METRICS
 from seqsweep.data.prepare import prepare
 from seqsweep.errors import Conflict, InvalidData, InvalidSweep, Problem, SeqsweepError
+from seqsweep.proposal.anomaly import anomaly
 from seqsweep.proposal.classification import classification, looks_like_classification
 from seqsweep.proposal.forecasting import forecasting
 from seqsweep.proposal.page import Line, named, render
+from seqsweep.proposal.regression import regression
 from seqsweep.proposal.view import Draft, Proposer, View, look
 
-PROPOSERS: Mapping[str, Proposer] = {"forecasting": forecasting, "classification": classification}
+PROPOSERS: Mapping[str, Proposer] = {"forecasting": forecasting, "classification": classification,
+                                     "regression": regression, "anomaly": anomaly}
 """What proposes a sweep of each type of task: drafts, the wanted one first, then smaller ones."""
 
 _LEAST_SAMPLES = 8
@@ -47,7 +50,7 @@ def propose(data: str, task: str = "") -> Proposal:
         raise InvalidSweep(Problem("--task", f'"{task[:60]}" is no task', f"tasks: {', '.join(METRICS)}"))
     if task and task not in PROPOSERS:
         raise InvalidSweep(Problem("--task", f"no sweep is proposed for {task}", f"proposed: {', '.join(PROPOSERS)}"))
-    view = look(data)
+    view = look(data, by_clock=task != "anomaly")
     name = name_of(data)
     refused: InvalidData | None = None
     for draft in PROPOSERS[task or _guess(view)](view):

@@ -93,8 +93,11 @@ class Draft:
     """Keys from `task` on."""
 
 
-def look(data: str) -> View:
-    """Read a file or named data set and find out what it holds. Raises InvalidData."""
+def look(data: str, *, by_clock: bool = True) -> View:
+    """Read a file or named data set and find out what it holds. Raises InvalidData.
+
+    `by_clock`: rows that do not follow their times are refused.
+    """
     frame = _read(data)
     names = [str(name) for name in frame.columns]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -106,7 +109,7 @@ def look(data: str) -> View:
     columns = tuple(Column(str(name), frame[name]) for name in frame.columns)
     if not sequences:
         _refuse_wide(columns, len(frame), data)
-    order = find_order(columns, len(frame), data, sequences=sequences)
+    order = find_order(columns, len(frame), data, sequences=sequences, by_clock=by_clock)
     return View(data, columns, len(frame), order, sequences, _test_file(data))
 
 
@@ -122,7 +125,7 @@ def _read(data: str) -> pd.DataFrame:
     frame = read_frame(data)
     text = [name for name in frame.columns if frame[name].dtype.kind not in "biufcM"
             and bool(frame[name].isna().any()) and bool(frame[name].notna().any())]
-    return _plain(read_frame(data, text) if text and ".csv" in data.lower() else frame)
+    return _plain(read_frame(data, text) if text and re.search(r"\.(csv|txt)(\.gz)?$", data.lower()) else frame)
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:

@@ -46,7 +46,7 @@ def terms(config: FitConfig, features: int = 5) -> dict[str, float]:
     `features`: columns of the input, of which the parameters say nothing.
     """
     model, batch = config.model, config.training.batch_size
-    steps = getattr(config.task, "context", _STEPS)
+    steps = getattr(config.task, "context", None) or _STEPS
     directions, units = 1 + model.bidirectional, GATES[model.cell] * model.hidden_size
     first = model.conv_channels if model.conv_layers else features
     inputs = [first] + [directions * model.hidden_size] * (model.num_layers - 1)
@@ -63,6 +63,6 @@ def terms(config: FitConfig, features: int = 5) -> dict[str, float]:
 
 def epoch_cost(config: FitConfig, costs: Costs) -> float:
     """Return the cost of one epoch, in seconds a training sample on the machine of the fit."""
-    coefficients = costs[config.model.cell]
+    coefficients = costs.get(config.model.cell, _COSTS["torch"]["gru"])  # computed step by step, as torch's GRU is
     step = sum(coefficients.get(name, 0.0) * value for name, value in terms(config).items())
     return step / config.training.batch_size

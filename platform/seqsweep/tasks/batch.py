@@ -58,7 +58,7 @@ class Batch:
     """Rows of each sample; None: all fill L."""
     series_B: Tensor
     label_B: Tensor
-    """Class indices; empty for windows."""
+    """Class indices; empty but in classification."""
     observed_BLD: Tensor | None
     key: Tensor | None = None
     """What the step's dropout depends on, an int32 scalar; None where nothing is dropped."""
@@ -66,6 +66,8 @@ class Batch:
     """Where in the step's whole batch the first of these samples is."""
     start_B: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     """First row of each sample in `values_TF`."""
+    target_B: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """Regression: the numbers to tell, scaled; else empty."""
 
     def pieces(self, size: int | None) -> Iterator[Batch]:
         """Give the samples in pieces of `size`, views of this batch or of K batches side by side; None: all at once."""
@@ -79,7 +81,7 @@ class Batch:
             observed = None if self.observed_BLD is None else self.observed_BLD[..., rows, :, :]
             yield Batch(self.arrays, self.x_BLF[..., rows, :, :], length, self.series_B[..., rows],
                         self.label_B[..., rows], observed, self.key, start,
-                        self.start_B[..., rows])
+                        self.start_B[..., rows], self.target_B[..., rows])
 
     @property
     def static(self) -> Tensor | None:

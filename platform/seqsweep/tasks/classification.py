@@ -11,6 +11,7 @@ from seqsweep.config.tasks import ClassificationConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.models.linear import Linear
 from seqsweep.models.recurrent import Recurrent
+from seqsweep.models.timed import Clock
 from seqsweep.tasks.batch import Batch
 from seqsweep.tasks.classification_metrics import classification_metrics, classification_sums
 from seqsweep.tasks.learner import Learner, Sums
@@ -24,7 +25,7 @@ class Classifier(Learner):
     def __init__(self, task: ClassificationConfig, model: RecurrentConfig, data: Prepared) -> None:
         super().__init__()
         self.register_buffer("weight_C", class_weights(task, data), persistent=False)
-        self.encoder = Recurrent(model, len(data.info.features))
+        self.encoder = Recurrent(model, len(data.info.features), Clock.of(data.info))
         joined = self.encoder.output_size + len(data.info.static_features)
         self.head = Linear(joined, len(data.info.classes))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -33,10 +34,14 @@ def pointwise_loss(task: ForecastingConfig, error: Tensor) -> Tensor:
     """Return the training loss of each point from `error = truth - prediction` `(..., Q)` in scaled units."""
     if task.quantiles:
         return pinball(error, task.quantiles)
-    error = error.squeeze(-1)
-    if task.loss == "mse":
+    return point_loss(task.loss, error.squeeze(-1))
+
+
+def point_loss(kind: Literal["mse", "mae", "huber"], error: Tensor) -> Tensor:
+    """Return the loss of each error, of any shape."""
+    if kind == "mse":
         return error.square()
-    if task.loss == "mae":
+    if kind == "mae":
         return error.abs()
     return functional.huber_loss(error, torch.zeros_like(error), reduction="none")
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from seqsweep.models.recurrent import Recurrent
 from seqsweep.tasks.batch import Batch
 
-Sums = Mapping[str, Tensor]
-"""What metrics are made of; sums of two batches added are the sums of both, whatever the batch size."""
+Sums = Mapping[str, Any]
+"""What metrics are made of, tensors or what can be added as they can; sums of two batches added are the sums of both,
+whatever the batch size."""
 
 
 class Learner(nn.Module, ABC):

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
-from seqsweep.config.tasks import AnomalyConfig, ForecastingConfig, TaskConfig
+from seqsweep.config.tasks import AnomalyConfig, ForecastingConfig, RegressionConfig, TaskConfig
 from seqsweep.data.batch import Ints, Prepared
 from seqsweep.tasks.anomaly import watch_of
 from seqsweep.tasks.anomaly_scores import figures
@@ -25,6 +26,7 @@ from seqsweep.tasks.classification_metrics import (
 )
 from seqsweep.tasks.forecast_metrics import ForecastTruth, forecast_losses, forecast_metrics, forecast_sums
 from seqsweep.tasks.nab import Watch
+from seqsweep.tasks.regression_metrics import regression_losses, regression_metrics, regression_sums
 
 Doubles = npt.NDArray[np.float64]
 
@@ -34,11 +36,11 @@ class Truth:
     """What came true for the N samples of a part."""
 
     y: Doubles | Ints
-    """Forecasting `(N, H, D)` in data units; classification `(N,)` class indices."""
+    """Forecasting `(N, H, D)` in data units; classification `(N,)` class indices; regression `(N,)` in data units."""
     observed_NHD: npt.NDArray[np.bool_] | None
     """Forecasting: False where the truth is unknown and counts nowhere; None: all known."""
     scale_ND: Doubles
-    """Forecasting: data units of one scaled unit."""
+    """Forecasting and regression (D = 1): data units of one scaled unit."""
     mase_ND: Doubles
     """Forecasting: in-sample error of the seasonal naive forecast."""
     weight_C: npt.NDArray[Any]
@@ -52,6 +54,9 @@ def truth_of(task: TaskConfig, data: Prepared, part: str) -> Truth:
     samples, none = data.parts[part], np.empty((0,))
     if isinstance(task, AnomalyConfig):
         return Truth(none, None, none, none, none, watch_of(task, data, part))
+    if isinstance(task, RegressionConfig):
+        shift_N, scale_ND = data.shift_SD[samples.series_N, 0], data.scale_SD[samples.series_N].astype(np.float64)
+        return Truth(samples.target_N * scale_ND[:, 0] + shift_N, None, scale_ND, none, none)
     if not isinstance(task, ForecastingConfig):
         return Truth(samples.label_N, None, none, none, class_weights(task, data).numpy())
     rows_NH = samples.start_N[:, None] + np.arange(task.context, task.context + task.horizon)
@@ -63,14 +68,16 @@ def truth_of(task: TaskConfig, data: Prepared, part: str) -> Truth:
 
 
 def metrics_from_predictions(task: TaskConfig, prediction: npt.NDArray[Any], truth: Truth) -> dict[str, float]:
-    """Return all metrics of predictions `(N, H, D, Q)` in data units, of probabilities `(N, C)`, or of judged rows
-    `(N, 3)`.
+    """Return all metrics of predictions `(N, H, D, Q)` or `(N,)` in data units, of probabilities `(N, C)`, or of judged
+    rows `(N, 3)`.
 
     `loss` is the validation loss. A point forecast (Q = 1) is accepted where the task has quantiles.
     """
     if isinstance(task, AnomalyConfig):
         return figures(prediction, truth.watch)
     prediction_N = borrow(prediction)
+    if isinstance(task, RegressionConfig):
+        return regression_metrics(regression_sums(task, *_errors(prediction_N, truth)))
     if not isinstance(task, ForecastingConfig):
         return classification_metrics(classification_sums(prediction_N, borrow(truth.y), borrow(truth.weight_C)))
     return forecast_metrics(forecast_sums(task, prediction_N, _tensors(truth)))
@@ -79,19 +86,27 @@ def metrics_from_predictions(task: TaskConfig, prediction: npt.NDArray[Any], tru
 def sample_losses(task: TaskConfig, metric: str, prediction: npt.NDArray[Any], truth: Truth) -> Doubles:
     """Return one figure per sample `(N,)`, lower is better, for a paired bootstrap.
 
-    Their mean is the metric, with these exceptions: for `rmse` its square, for `accuracy` and `balanced_accuracy`
-    1 - metric, and for `f1`, which is no mean over rows, the error balanced over classes stands in. Of anomalies it
-    is the loss.
+    Their mean is the metric, with these exceptions: for `rmse` its square, for `accuracy`, `balanced_accuracy` and `r2`
+    1 - metric, and for `f1` and `auc`, which are no means over rows, the error balanced over classes and the log loss
+    stand in. Of anomalies it is the loss.
     """
     if isinstance(task, AnomalyConfig):
         losses: Doubles = prediction[:, 2].astype(np.float64)
         return losses
     prediction_N = borrow(prediction)
-    if not isinstance(task, ForecastingConfig):
+    if isinstance(task, RegressionConfig):
+        losses_N = regression_losses(task, metric, *_errors(prediction_N, truth))
+    elif not isinstance(task, ForecastingConfig):
         losses_N = classification_losses(metric, prediction_N, borrow(truth.y), borrow(truth.weight_C))
     else:
         losses_N = forecast_losses(task, metric, prediction_N, _tensors(truth))
     return losses_N.numpy()
+
+
+def _errors(prediction_N: Tensor, truth: Truth) -> tuple[Tensor, Tensor, Tensor]:
+    """Errors, deviations of the truth, and scales, each `(N,)`."""
+    y_N = borrow(truth.y)
+    return y_N - prediction_N, y_N - y_N.mean(), borrow(truth.scale_ND)[:, 0]
 
 
 def naive_error(data: Prepared) -> Doubles:

@@ -10,9 +10,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from seqsweep.config.sweep import DataConfig
-from seqsweep.config.tasks import AnomalyConfig, ClassificationConfig, ForecastingConfig, TaskConfig
+from seqsweep.config.tasks import (
+    AnomalyConfig,
+    ClassificationConfig,
+    ForecastingConfig,
+    RegressionConfig,
+    TaskConfig,
+    WindowTask,
+)
 from seqsweep.data.batch import Keys, Prepared, Samples
-from seqsweep.data.sources import read_sources
+from seqsweep.data.sources import read_sources, told_apart
 from seqsweep.errors import InvalidData
 from seqsweep.evaluation.gate import Champion
 from seqsweep.tracking.packaged import Package
@@ -51,9 +58,11 @@ def _predict(package: Package, rows: pd.DataFrame, test: Samples, device: str) -
 
 def _rows(package: Package, data: DataConfig) -> pd.DataFrame:
     """The candidate's files in one table; of files with whole sequences the one that holds the test part."""
-    text = {name for name in (package.facts.data.series,) if name}
-    sources = read_sources(data, text)
-    if isinstance(package.facts.fit.task, ClassificationConfig):
+    series, task = package.facts.data.series, package.facts.fit.task
+    sources = read_sources(data, {series} if series else ())
+    if isinstance(task, RegressionConfig):
+        sources = told_apart(sources, series)
+    if not isinstance(task, WindowTask):
         sources = tuple(source for source in sources if source.part == "test") or sources
     if len(sources) == 1:
         return sources[0].frame
@@ -90,6 +99,8 @@ def _aligned(package: Package, task: TaskConfig, prediction: Predictions, prepar
         return _classes(prediction, package.facts.infos[0].classes, prepared.info.classes)
     if isinstance(task, AnomalyConfig) and isinstance(champions, AnomalyConfig):
         return prediction if set(package.facts.infos[0].columns) == set(prepared.info.columns) else None
+    if isinstance(task, RegressionConfig) and isinstance(champions, RegressionConfig):
+        return prediction if champions.target == task.target else None
     return None
 
 

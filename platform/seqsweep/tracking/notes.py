@@ -10,6 +10,7 @@ from typing import Any
 from mlflow.entities import Dataset, DatasetInput
 
 from seqsweep.config.sweep import Sweep
+from seqsweep.config.tasks import TaskConfig
 from seqsweep.store.records import StageRecord, SweepRecord
 
 VIEW_TAG = "mlflow.sharedViewState."
@@ -40,12 +41,18 @@ def version_note(evaluation: Mapping[str, Any], metric: str, sweep: str) -> str:
 
 def model_note(sweep: Sweep, name: str) -> str:
     """Describe a registered model: what it predicts from what, and how it is used."""
-    task = sweep.task
-    says = (f"Forecasts {', '.join(task.targets)} {task.horizon} steps ahead from the last {task.context}."
-            if task.type == "forecasting" else "Classifies sequences." if task.type == "classification" else
-            f"Seeks anomalies in the light of the last {task.context} rows.")
-    return (f"{says} Trained on {dataset_name(sweep.data.model_dump())} by seqsweep.\n\n"
+    return (f"{_says(sweep.task)} Trained on {dataset_name(sweep.data.model_dump())} by seqsweep.\n\n"
             f"    seqsweep promote {name} --to champion\n    seqsweep predict {name}@champion --data new.csv")
+
+
+def _says(task: TaskConfig) -> str:
+    if task.type == "forecasting":
+        return f"Forecasts {', '.join(task.targets)} {task.horizon} steps ahead from the last {task.context}."
+    if task.type == "regression":
+        return f"Tells {task.target} from " + (f"the last {task.context} rows." if task.context else "whole sequences.")
+    if task.type == "anomaly":
+        return f"Seeks anomalies in the light of the last {task.context} rows."
+    return "Classifies sequences."
 
 
 def dataset_name(data: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ from safetensors.numpy import load_file, save_file
 from seqsweep import __version__
 from seqsweep.config.base import Config
 from seqsweep.config.sweep import DataConfig, FitConfig, PrepareConfig
-from seqsweep.config.tasks import ClassificationConfig
+from seqsweep.config.tasks import WindowTask
 from seqsweep.data.batch import DataInfo, Keys, Prepared
 from seqsweep.data.predict import transform
 from seqsweep.data.results import prediction_table
@@ -85,7 +85,7 @@ class Package:
         """Columns that new rows may have: series, time, values and statics."""
         task, data = self.facts.fit.task, self.facts.data
         # Sequence formats call the column that tells one sequence from the next `series`, and so do folders of files.
-        several = isinstance(task, ClassificationConfig) or data.files is not None
+        several = data.files is not None or not isinstance(task, WindowTask)
         series = data.series or ("series" if several else None)
         return (*(name for name in (series, data.time) if name), *self.facts.infos[0].columns, *task.static)
 

@@ -77,9 +77,10 @@ class Loader:
         the part's longest, those of one to the batch's: what a trial computes must not depend on its neighbours.
         """
         samples = self.samples
-        start, length, series, label = (
+        start, length, series, label, target = (
             borrow(column[order] if len(column) else column).to(self.device)
-            for column in (samples.start_N, samples.length_N, samples.series_N, samples.label_N))
+            for column in (samples.start_N, samples.length_N, samples.series_N, samples.label_N, samples.target_N))
+        target = target.to(self.arrays.values_TF.dtype)
         key = None if keys is None else torch.from_numpy(keys).to(self.device)
         for step in range(self.steps):
             these = (..., slice(step * self.batch_size, (step + 1) * self.batch_size))
@@ -92,7 +93,7 @@ class Loader:
                 length_B, observed = length[these], None
                 x_BLF = _padded(self.arrays.values_TF, rows, length_B, longest)
             yield Batch(self.arrays, x_BLF, length_B, series[these], label[these], observed,
-                        None if key is None else key[..., step], start_B=rows)
+                        None if key is None else key[..., step], start_B=rows, target_B=target[these])
 
 
 def _windows(values_TX: Tensor, length: int) -> Tensor:

@@ -217,7 +217,7 @@ def validate(engine: Engine, micro: int | None = None) -> Steps:
     `micro`: take smaller batches in the measure in which training does.
     """
     folds = engine.folds
-    totals: list[dict[str, Tensor]] = [{} for _ in folds]
+    totals: list[dict[str, Any]] = [{} for _ in folds]
     for fold in folds:
         fold.learner.eval()
     size = None if micro is None else folds[0].evaluation_piece(micro)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqsweep.config.sweep import FitConfig
-from seqsweep.config.tasks import AnomalyConfig, ForecastingConfig
+from seqsweep.config.tasks import AnomalyConfig, ForecastingConfig, RegressionConfig
 from seqsweep.data.batch import Ints, Prepared
 from seqsweep.errors import InvalidData, Problem
 from seqsweep.models.recurrent import Recurrent
@@ -18,6 +18,7 @@ from seqsweep.tasks.batch import Arrays
 from seqsweep.tasks.classification import Classifier
 from seqsweep.tasks.forecasting import Forecaster
 from seqsweep.tasks.learner import Learner
+from seqsweep.tasks.regression import Regressor
 from seqsweep.training.batches import Loader
 from seqsweep.training.optim import clip, learning_rate
 from seqsweep.training.rules import build_rule
@@ -33,6 +34,8 @@ def build_learner(config: FitConfig, data: Prepared) -> Learner:
         torch.default_generator.manual_seed(_mix(config.seed))
         if isinstance(config.task, ForecastingConfig):
             return Forecaster(config.task, config.model, data.info)
+        if isinstance(config.task, RegressionConfig):
+            return Regressor(config.task, config.model, data.info)
         if isinstance(config.task, AnomalyConfig):
             return build_detector(config.task, config.model, data)
         return Classifier(config.task, config.model, data)

@@ -22,8 +22,8 @@ from seqsweep.training.state import unpack, within
 
 def predict(config: FitConfig, weights: bytes, data: tuple[Prepared, ...] | Prepared, part: str,
             device: str = "cpu") -> npt.NDArray[np.float64]:
-    """Return forecasts `(N, horizon, D, Q)` in data units, Q = 1 for a point forecast, probabilities `(N, C)`, or of
-    rows that may be anomalies `(N, 3)`: score, 1 where it is an alarm, loss.
+    """Return forecasts `(N, horizon, D, Q)` in data units, Q = 1 for a point forecast, probabilities `(N, C)`, numbers
+    `(N,)` in data units, or of rows that may be anomalies `(N, 3)`: score, 1 where it is an alarm, loss.
 
     Each fold's model reads its own fold of `data` (its scaling); a single Prepared serves all. Raises InvalidData where
     the weights do not fit the config or the folds disagree, NotFound where the part is missing.
