@@ -112,6 +112,8 @@ class _Run:
                 with self.ledger("project"):
                     self._finish_projection()
                 self._save_ledger()
+            else:
+                self.projector.finish(_PROJECTION_GRACE)  # what it was at when the sweep was lost
 
     def _is_held(self) -> bool:
         """Whether the sweep's runs are still this controller's to write; where the store cannot tell, they are."""
