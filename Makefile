@@ -7,7 +7,7 @@ DEMO := demo
 ROUNDS := 10
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check chaos power bench gpu clean
+.PHONY: help install demo test test-all check chaos power results bench gpu clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ chaos: $(VENV)/installed  ## kill controllers, workers and nodes a thousand time
 
 power: $(VENV)/installed  ## take each transaction, lease check, retry guard, replay guard and lock away: a test must turn red
 	$(BIN)/python tests/power/removals.py --write benchmarks/results/power.md
+
+results: $(VENV)/installed  ## run the pipelines whose code or data changed, and write pipelines/README.md; TASK=electricity, TASK=list, SEEDS=1,2,3
+	$(BIN)/python benchmarks/pipelines.py $(TASK) $(if $(SEEDS),--seeds $(SEEDS))
 
 $(VENV)/rivals: $(VENV)/installed
 	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'

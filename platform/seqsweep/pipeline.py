@@ -158,6 +158,9 @@ class _Run:
 
     def _prepare(self, session: contextlib.ExitStack) -> tuple[Prepared, ...]:
         """Prepare the data while Ray, which the session then holds, is starting."""
+        from seqsweep.data.presence import check_presence
+
+        check_presence(self.sweep.data)
         searched = self._searched()
         if not searched and self.sweep.resources.workers:
             import_ray()  # alone, since the start of Ray is what takes longest

@@ -44,9 +44,8 @@ def enter(store: Store, sweep: Sweep, document: str, parent: str = "") -> SweepR
                                "give the fork a name that is free"))
     was = specification(Sweep.model_validate_json(record.spec))  # keys that are younger than it have their defaults
     if identity(was) != identity(spec) and store.trials(sweep.name, curves=False, limit=1):
-        changes = [line for line in differences(was, spec)
-                   if re.split(r"[.:]", line, maxsplit=1)[0] not in MAY_CHANGE]
-        raise changed(sweep.name, "differs from the sweep stored under this name", changes)
+        raise changed(sweep.name, "differs from the sweep stored under this name",
+                      differences(_deciding(was), _deciding(spec)))
     return record
 
 
@@ -86,7 +85,12 @@ def specification(sweep: Sweep) -> dict[str, Any]:
 
 def identity(spec: Mapping[str, Any]) -> str:
     """Hash of everything that decides what a trial is and gives."""
-    return digest({key: value for key, value in spec.items() if key not in MAY_CHANGE})
+    return digest(_deciding(spec))
+
+
+def _deciding(spec: Mapping[str, Any]) -> dict[str, Any]:
+    data = {key: value for key, value in spec["data"].items() if key != "source"}  # a text for readers
+    return {key: value for key, value in spec.items() if key not in MAY_CHANGE} | {"data": data}
 
 
 def digest(value: Any) -> str:

@@ -23,6 +23,7 @@ task:
   stride: 2
 data:
   path: data/load.csv
+  source: the meters of the works, not public
   time: ds
   series: id
   freq: 30min

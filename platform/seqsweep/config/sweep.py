@@ -47,6 +47,8 @@ class DataConfig(Config):
     """Distance of two steps: `30min`, `h`, `D`; needed for a calendar where there is no time column, else inferred."""
     start: str | None = None
     """Time of the first row where there is no time column: `2000-06-05`."""
+    source: str | None = Field(default=None, min_length=1, max_length=2000)
+    """Where the data come from, for people: address, licence, package. Told where a file is not there."""
 
 
 class PrepareConfig(Config):

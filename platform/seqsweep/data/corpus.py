@@ -36,9 +36,6 @@ def opened(path: Path, pattern: str, beside: str | None = None) -> Iterator[tupl
         every = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
         yield path, _series(path, every, pattern)
         return
-    if not path.is_file():
-        raise InvalidData(Problem(str(path), "there is no such folder or archive",
-                                  f"a folder, or an archive that ends in {', '.join(ARCHIVES)}"))
     with tempfile.TemporaryDirectory(prefix="seqsweep-") as temporary:
         try:
             every = _extract(path, Path(temporary), pattern, beside)

