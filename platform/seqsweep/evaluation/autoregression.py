@@ -49,7 +49,7 @@ class Autoregression:
     @property
     def history(self) -> int:
         """Rows before a window's first target that it reads."""
-        return self.weights_DPH.shape[1]
+        return int(self.weights_DPH.shape[1])
 
     def forecast(self, targets_TD: npt.NDArray[np.float32], origin_N: Ints, horizon: int) -> Floats64:
         """Return `(N, H, D)`, in the units of the targets. `origin_N` are the rows of each window's first target."""
