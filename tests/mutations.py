@@ -101,7 +101,7 @@ def restructured(tree: Tree, chance: random.Random) -> Tree:
         if kind <= 2:
             home[key] = _off(home[key], chance)
         elif kind <= 4:
-            home[key] = chance.choice(VALUES)
+            home[key] = copy.deepcopy(chance.choice(VALUES))  # which is damaged next, perhaps
         elif kind == 5:
             home[key] = copy.deepcopy(donor[source])
         elif kind == 6:
