@@ -66,7 +66,8 @@ def run_tests(root: Path, tests: Iterable[str], *options: str, seconds: float) -
     failed = re.findall(r"^(?:FAILED|ERROR) tests/(\S+(?:\[.*?\])?)(?: - (.*))?$", output, re.MULTILINE)
     if process.returncode == 1 and failed:
         test, why = failed[0]
-        return Verdict(RED, f"{test} (it hangs)" if "pytest-timeout" in why else test, tuple(name for name, _ in failed))
+        said = f"{test} (it hangs)" if "pytest-timeout" in why else test
+        return Verdict(RED, said, tuple(name for name, _ in failed))
     if process.returncode == 0:
         return Verdict(GREEN if " passed" in output else SKIPPED)
     return Verdict(BROKEN, output.strip()[-2000:])
@@ -142,8 +143,9 @@ def main() -> int:
             return 1
         verdicts = []
         for guard in chosen:
-            verdicts.append((guard, remove(guard, root)))
-            console.print(f"{guard.name}: {': '.join(filter(None, verdicts[-1][1][:2]))}", markup=False, highlight=False,
+            verdict = remove(guard, root)
+            verdicts.append((guard, verdict))
+            console.print(f"{guard.name}: {verdict.colour} {verdict.said}", markup=False, highlight=False,
                           soft_wrap=True)
     console.print(shown(verdicts))
     if asked.write:
