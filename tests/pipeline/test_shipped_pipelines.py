@@ -85,7 +85,7 @@ def test_it_runs_from_its_data_to_a_model_that_predicts(name: str, monkeypatch: 
     assert (result.state, len(result.trials)) == ("finished", 2)
     board, figure = result.leaderboard(), f"test_{sweep.metric.judged.name}"
     scored = board[board["kind"] != "trial"]
-    assert {"winner", "baseline"} == set(scored["kind"])
+    assert {"winner", "baseline"} <= set(scored["kind"])
     assert np.isfinite(scored[figure].astype(float)).all()
     assert result.model == f"{name}/1"
     assert result.gate.startswith("gate: ")
