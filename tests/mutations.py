@@ -1,11 +1,22 @@
-"""Damage, of every kind and reproducible by a number: to bytes, to tokens, and to the structure of a tree."""
+"""Damage, of every kind and reproducible by a number: to bytes, to tokens, and to the structure of a tree.
+
+A program beside a test judges damaged cases within limits (`judge`), and the test runs that program (`judged`).
+"""
 
 from __future__ import annotations
 
 import copy
+import json
+import os
 import random
 import re
-from collections.abc import Sequence
+import resource
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 Tree = Any
@@ -90,7 +101,7 @@ def restructured(tree: Tree, chance: random.Random) -> Tree:
         if kind <= 2:
             home[key] = _off(home[key], chance)
         elif kind <= 4:
-            home[key] = chance.choice(VALUES)
+            home[key] = copy.deepcopy(chance.choice(VALUES))  # which is damaged next, perhaps
         elif kind == 5:
             home[key] = copy.deepcopy(donor[source])
         elif kind == 6:
@@ -125,3 +136,53 @@ def _off(value: Any, chance: random.Random) -> Any:
             return 0
         return chance.choice((value + 1, value - 1, -value, value * 10**6, value / 3, float(value), str(value)))
     return value[1:] if isinstance(value, (str, list)) else str(value)[:200]
+
+
+class Wrong(Exception):
+    """A case that was neither taken nor refused as it should be."""
+
+
+def judge(case: Callable[[int], None], refusal: type[Exception], *, memory: int, longest: float) -> None:
+    """Judge the cases FIRST COUNT of the command line, with at most so many bytes and seconds of processor each.
+
+    `case` returns where its damage was taken, and raises `refusal` where it was refused. Prints JSON: how many were
+    `taken` and `refused`, the slowest, the peak of memory, and every case that was neither, with its number.
+    """
+    first, count = int(sys.argv[1]), int(sys.argv[2])
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    counts = {"taken": 0, "refused": 0}
+    wrong: list[tuple[int, str]] = []
+    slowest = (0.0, -1)
+    for number in range(first, first + count):
+        began = time.process_time()
+        try:
+            case(number)
+            found = "taken"
+        except refusal as error:
+            problems = getattr(error, "problems", ())
+            told = problems and all(problem.what and len(str(problem)) < 5000 for problem in problems)
+            found = "refused" if told else f"told at length or not at all: {str(error)[:300]}"
+        except BaseException:
+            found = traceback.format_exc()[-1500:]
+        seconds = time.process_time() - began
+        slowest = max(slowest, (seconds, number))
+        if seconds > longest:
+            found = f"it took {seconds:.1f} s"
+        if found in counts:
+            counts[found] += 1
+        else:
+            wrong.append((number, found))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(json.dumps({**counts, "slowest": slowest, "peak_mib": peak, "wrong": wrong[:20]}))
+
+
+def judged(program: Path, first: int, count: int) -> dict[str, Any]:
+    """What `program`, which calls `judge`, says of so many cases; none may be wrong."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, program, str(first), str(count)], capture_output=True, text=True,
+                          timeout=1500, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert found["wrong"] == [], "\n\n".join(f"case {number}: {why}" for number, why in found["wrong"])
+    assert found["taken"] + found["refused"] == count
+    return found

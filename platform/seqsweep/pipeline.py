@@ -112,6 +112,8 @@ class _Run:
                 with self.ledger("project"):
                     self._finish_projection()
                 self._save_ledger()
+            else:
+                self.projector.finish(_PROJECTION_GRACE)  # what it was at when the sweep was lost
 
     def _is_held(self) -> bool:
         """Whether the sweep's runs are still this controller's to write; where the store cannot tell, they are."""
@@ -274,7 +276,7 @@ class _Run:
         from seqsweep.evaluation.leaderboard import evaluate, leaderboard
 
         config = fit_config(self.sweep, winner.trial.params, winner.trial.seed)
-        found = evaluate(config, self._weights(winner), data,
+        found = evaluate(config, self._weights(data, winner), data,
                          with_baselines=self.sweep.evaluate.baselines == "auto")
         uses = self.store.touch_test(data[0].info.data_hash, self.sweep.name, f"trial {winner.number}")
         board = leaderboard(config.metric, config.task, winner.number,
@@ -282,14 +284,17 @@ class _Run:
         self.store.put_stage(self.lease, "evaluate", key, {
             "headline": board.headline, "winner": winner.number, "rows": [asdict(row) for row in board.rows],
             "test_uses": uses})
-        self.observer.stage("evaluate", f"trial {winner.number} and {len(found.baselines)} naive baselines were scored "
+        self.observer.stage("evaluate", f"trial {winner.number} and {len(found.baselines)} baselines were scored "
                                         "on the test part")
 
-    def _weights(self, winner: TrialRecord) -> bytes:
+    def _weights(self, data: tuple[Prepared, ...], winner: TrialRecord) -> bytes:
+        """The winner's weights, with its quantiles calibrated where the task says so."""
+        from seqsweep.training.calibration import calibrated
+
         weights = self.store.best_weights(self.sweep.name, winner.number)
         if weights is None:
             raise SearchFailed(f"the weights of trial {winner.number} are not in the store")
-        return weights
+        return calibrated(fit_config(self.sweep, winner.trial.params, winner.trial.seed), weights, data)
 
     def _register(self, data: tuple[Prepared, ...], winner: TrialRecord) -> None:
         key = digest([self._search_key(), winner.number, self.spec["register"]])
@@ -304,7 +309,7 @@ class _Run:
             if not self.projector.flush(_PROJECTION_GRACE) and isinstance(self.projector.failure, Outage):
                 raise self.projector.failure
         stage = self.store.stage(self.sweep.name, "evaluate")
-        version = register_winner(self.lease.sweep, self.sweep, winner, self._weights(winner), data,
+        version = register_winner(self.lease.sweep, self.sweep, winner, self._weights(data, winner), data,
                                   stage.value if stage else {}, self.settings)
         self.store.put_stage(self.lease, "register", key, {"version": str(version), "run": version.run_id})
         alias = self.sweep.registration.alias if self.sweep.registration else ""

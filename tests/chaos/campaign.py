@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "platform")]
 
 from nursery import Nursery  # noqa: E402
-from series import AFTER_A_FAILURE, INTERVAL, POINTS, Stubs, phases, random_kills, struck_points  # noqa: E402
+from series import INTERVAL, POINTS, UNLOOKED_FOR, Stubs, phases, random_kills, struck_points  # noqa: E402
 from trainings import Trainings, finish, kill_controllers, kill_workers, remove_nodes  # noqa: E402
 
 COUNTS = {"stub": 1000, "points": 1, "disk": 1, "training": 30, "workers": 200, "nodes": 3}
@@ -63,7 +63,7 @@ def run(name: str, seed: int, folder: Path, known: dict[str, Any], count: int, s
         else:
             points = strike(stubs, "kill" if name == "points" else "fill", known.get("points", []), count,
                             lambda: time.monotonic() < until)
-    nameless = stubs.reached - {*POINTS, *AFTER_A_FAILURE}
+    nameless = stubs.reached - {*POINTS, *UNLOOKED_FOR}
     assert not nameless, f"commit points without a name: {nameless}"
     return {"faults": stubs.faults, "sweeps": stubs.sweeps, "repeated_epochs": stubs.repeated, "points": points}
 

@@ -34,8 +34,8 @@ POINTS = (
     "mlflow.set_logged_model_tags", "mlflow.set_registered_model_alias", "put_stage.register", "put_stage.promote",
     "update_sweep.finished", "release")
 """Every commit point of a sweep, in the order in which a run reaches them."""
-AFTER_A_FAILURE = ("update_sweep.failed",)
-"""Commit points of a run that could not go on."""
+UNLOOKED_FOR = ("update_sweep.failed", "renew")
+"""Commit points of a run that could not go on, and of one whose stages take longer than a lease lasts."""
 
 
 def phases(point: str) -> tuple[str, ...]:

@@ -2,21 +2,16 @@
 
     python mutated_data.py FIRST COUNT
 
-Prints JSON: how many were taken and refused, the slowest, and every case that was neither, with the number that makes
-it again.
+Prints what `mutations.judge` says of them.
 """
 
 from __future__ import annotations
 
 import gzip
 import io
-import json
 import random
-import resource
 import sys
 import tempfile
-import time
-import traceback
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -27,7 +22,7 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
 import numpy as np  # noqa: E402
-from mutations import damaged  # noqa: E402
+from mutations import damaged, judge  # noqa: E402
 from small_sweeps import classification, forecasting, write_classes, write_series  # noqa: E402
 
 from seqsweep.config.loader import load_sweep  # noqa: E402
@@ -125,38 +120,12 @@ def sweep_of(kind: Kind, number: int, folder: Path) -> Sweep:
     return load_sweep(tree)
 
 
-def main() -> None:
-    first, count = int(sys.argv[1]), int(sys.argv[2])
-    warnings.simplefilter("ignore")
-    resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT))
-    counts = {"taken": 0, "refused": 0, "wrong": 0}
-    cases: list[tuple[int, str]] = []
-    slowest = (0.0, -1)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        files = kinds(folder)
-        for number in range(first, first + count):
-            kind = files[number % len(files)]
-            sweep = sweep_of(kind, number, folder)
-            began = time.process_time()
-            try:
-                prepare(sweep)
-                found, why = "taken", ""
-            except InvalidData as error:
-                told = error.problems and all(problem.what and len(str(problem)) < 5000 for problem in error.problems)
-                found, why = ("refused", "") if told else ("wrong", f"told at length or not at all: {str(error)[:300]}")
-            except BaseException:
-                found, why = "wrong", traceback.format_exc()[-700:]
-            seconds = time.process_time() - began
-            slowest = max(slowest, (seconds, number))
-            if seconds > LONGEST:
-                found, why = "wrong", f"it took {seconds:.1f} s"
-            counts[found] += 1
-            if found == "wrong":
-                cases.append((number, f"{kind.ending} {why}"))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(json.dumps({**counts, "slowest": slowest, "peak_mib": peak, "cases": cases[:20]}))
+def prepare_damaged(number: int, files: list[Kind], folder: Path) -> None:
+    prepare(sweep_of(files[number % len(files)], number, folder))
 
 
 if __name__ == "__main__":
-    main()
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as name:
+        made = kinds(Path(name))
+        judge(lambda number: prepare_damaged(number, made, Path(name)), InvalidData, memory=LIMIT, longest=LONGEST)

@@ -11,8 +11,10 @@ from by_hand import prepare_sequences, prepare_windows
 
 from seqsweep.config.tasks import ClassificationConfig, ForecastingConfig
 from seqsweep.data.batch import DataInfo, Prepared, Samples
+from seqsweep.evaluation.autoregression import Autoregression
 from seqsweep.evaluation.baselines import baselines
 from seqsweep.evaluation.sequences import LOGISTIC, MAJORITY, statistics
+from seqsweep.evaluation.theta import Theta
 from seqsweep.tasks.metrics import metrics_from_predictions, truth_of
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -27,7 +29,8 @@ def test_naive_forecasts_repeat_the_past() -> None:
     data = prepare_windows(y_T, context=6, horizon=5, seasons=(3,))
     forecasts = baselines(forecasting(5, 6), data)
     origin = int(data.parts["test"].start_N[0]) + 6
-    assert list(forecasts) == ["repeat last", "seasonal naive (3)", "seasonal mean (3 x 4)"]
+    assert list(forecasts) == ["repeat last", "seasonal naive (3)", "seasonal mean (3 x 4)", "theta (3)",
+                               "linear AR (6)"]
     expected: dict[str, list[float]] = {
         "repeat last": [origin - 1] * 5,
         "seasonal naive (3)": [origin - 3, origin - 2, origin - 1, origin - 3, origin - 2],
@@ -47,8 +50,9 @@ def test_a_perfect_season_is_forecast_without_error() -> None:
 
 def test_a_season_longer_than_the_history_is_left_out() -> None:
     data = prepare_windows(np.arange(100.0), context=4, horizon=4, seasons=(7, 81))
-    assert list(baselines(forecasting(4, 4), data)) == ["repeat last", "seasonal naive (7)", "seasonal mean (7 x 4)"]
-    assert list(baselines(forecasting(4, 4), data, "train")) == ["repeat last"]
+    assert list(baselines(forecasting(4, 4), data)) == ["repeat last", "seasonal naive (7)", "seasonal mean (7 x 4)",
+                                                        "theta (7)", "linear AR (4)"]
+    assert list(baselines(forecasting(4, 4), data, "train")) == ["repeat last", "linear AR (4)"]
 
 
 def test_no_window_reads_the_series_before_its_own() -> None:
@@ -58,8 +62,70 @@ def test_no_window_reads_the_series_before_its_own() -> None:
     both = replace(one, values_TF=np.concatenate([one.values_TF, -one.values_TF]), parts={"test": second},
                    shift_SD=np.repeat(one.shift_SD, 2, 0), scale_SD=np.repeat(one.scale_SD, 2, 0),
                    first_S=np.array([0, 50 + int(test.start_N[0]) - 5]))
-    assert list(baselines(forecasting(5, 5), both)) == ["repeat last"]
+    assert list(baselines(forecasting(5, 5), both)) == ["repeat last", "theta"]
     assert "seasonal naive (12)" in baselines(forecasting(5, 5), replace(both, first_S=np.array([0, 50])))
+
+
+def test_theta_follows_a_season_and_half_of_a_line() -> None:
+    y_T = np.tile([0.0, 6.0, -2.0, -4.0], 60) + 0.5 * np.arange(240.0)
+    data = prepare_windows(y_T, context=8, horizon=4, seasons=(4,))
+    task = forecasting(4, 8)
+    forecast_NHD = baselines(task, data)["theta (4)"][..., 0]
+    truth = truth_of(task, data, "test").y
+    # level at the last row exactly (strength 1), then half the slope for each step: 0.25 short a step
+    np.testing.assert_allclose(truth - forecast_NHD, np.tile(0.25 * np.arange(1, 5)[:, None], (len(truth), 1, 1)),
+                               atol=1e-3)
+
+
+def test_theta_is_simple_exponential_smoothing_without_trend_and_season() -> None:
+    theta = Theta.of((), 30)
+    assert theta is not None and (theta.season, theta.rows, theta.name) == (1, 30, "theta")
+    assert Theta.of((), 9) is None
+    y_T = np.random.default_rng(0).normal(size=30)
+    y_T -= np.polyval(np.polyfit(np.arange(30), y_T, 1), np.arange(30))  # no drift is left
+    forecast_H = theta.forecast(y_T[:, None].astype(np.float32), np.array([30]), 3)[0, :, 0]
+
+    def smoothed(strength: float) -> tuple[float, float]:
+        level, squares = y_T[0], 0.0
+        for y in y_T[1:]:
+            squares += (y - level) ** 2
+            level += strength * (y - level)
+        return squares, level
+
+    best = min(smoothed(strength) for strength in (0.02, 0.05, *np.arange(1, 11) / 10))
+    np.testing.assert_allclose(forecast_H, best[1], atol=1e-5)
+
+
+def test_a_linear_autoregression_is_found_again() -> None:
+    random = np.random.default_rng(1)
+    y_T = np.zeros(3000)
+    for t in range(2, 3000):
+        y_T[t] = 1.2 * y_T[t - 1] - 0.7 * y_T[t - 2] + random.normal(scale=0.1)
+    data = prepare_windows(y_T, context=4, horizon=3)
+    task = forecasting(3, 4)
+    naive = baselines(task, data)
+    error = {name: metrics_from_predictions(task, each, truth_of(task, data, "test"))["rmse"]
+             for name, each in naive.items()}
+    one_step = (truth_of(task, data, "test").y - naive["linear AR (4)"][..., 0])[:, 0]
+    assert 0.09 < np.sqrt(np.square(one_step).mean()) < 0.115  # the noise itself
+    assert error["linear AR (4)"] < 0.8 * error["repeat last"]
+
+
+def test_an_autoregression_learns_from_whole_windows_alone() -> None:
+    y_T = np.tile([1.0, 4.0, 2.0, 8.0], 60)
+    data = prepare_windows(y_T, context=4, horizon=4)
+    observed_TD = np.ones((len(data.values_TF), 1), dtype=bool)
+    train = data.parts["train"]
+    observed_TD[train.start_N[0] + 20] = False
+    spoilt = data.values_TF.copy()
+    spoilt[train.start_N[0] + 20] = 1e6  # what was filled in must not be learnt
+    task = forecasting(4, 4)
+    fitted = Autoregression.fit(task, replace(data, values_TF=spoilt, observed_TD=observed_TD), spoilt[:, :1])
+    assert fitted is not None
+    clean = Autoregression.fit(task, data, data.values_TF[:, :1])
+    assert clean is not None and np.abs(clean.weights_DPH).max() < 10
+    observed_TD[:] = False
+    assert Autoregression.fit(task, replace(data, observed_TD=observed_TD), data.values_TF[:, :1]) is None
 
 
 def test_quantiles_widen_around_the_naive_forecast() -> None:

@@ -177,7 +177,7 @@ def test_a_better_candidate_passes_with_figures(data: Prepared) -> None:
     assert verdict.passed
     assert verdict.reasons[0].startswith("beats_champion: yes: mae 0.0")
     assert "of electricity/3: better by" in verdict.reasons[0]
-    assert "repeat last, the best of 1 baselines here" in verdict.reasons[1]
+    assert "theta, the best of 3 baselines here" in verdict.reasons[1]
     assert "40 samples" in verdict.reasons[0]
     assert verdict.figures["mae vs electricity/3: low"] > 0
 

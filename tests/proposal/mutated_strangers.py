@@ -2,19 +2,15 @@
 
     python mutated_strangers.py FIRST COUNT
 
-Prints JSON: how many were proposed for and refused, the slowest, and every case that was neither, with its number.
+Prints what `mutations.judge` says of them.
 """
 
 from __future__ import annotations
 
 import gzip
-import json
 import random
-import resource
 import sys
 import tempfile
-import time
-import traceback
 import warnings
 from pathlib import Path
 
@@ -22,7 +18,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "data")]
 
 from mutated_data import LIMIT, LONGEST, WORDS, packed_again  # noqa: E402
-from mutations import damaged  # noqa: E402
+from mutations import damaged, judge  # noqa: E402
 from strangers import FILES  # noqa: E402
 
 from seqsweep.errors import InvalidData  # noqa: E402
@@ -38,38 +34,17 @@ def damage(file: Path, content: bytes, chance: random.Random) -> bytes:
     return damaged(content, chance, WORDS)
 
 
-def main() -> None:
-    first, count = int(sys.argv[1]), int(sys.argv[2])
-    warnings.simplefilter("ignore")
-    resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT))
-    counts = {"proposed": 0, "refused": 0, "wrong": 0}
-    cases: list[tuple[int, str]] = []
-    slowest = (0.0, -1)
-    with tempfile.TemporaryDirectory() as name:
-        files = [maker(Path(name)) for maker, _ in FILES.values()]
-        whole = {file: file.read_bytes() for file in files}
-        for number in range(first, first + count):
-            chance, file = random.Random(number), files[number % len(files)]
-            file.write_bytes(damage(file, whole[file], chance))
-            began = time.process_time()
-            try:
-                propose(str(file), chance.choice(("", "", "", "forecasting", "classification")))
-                found, why = "proposed", ""
-            except InvalidData as error:
-                told = error.problems and all(problem.what and len(str(problem)) < 5000 for problem in error.problems)
-                found, why = ("refused", "") if told else ("wrong", f"told at length or not at all: {str(error)[:300]}")
-            except BaseException:
-                found, why = "wrong", traceback.format_exc()[-900:]
-            seconds = time.process_time() - began
-            slowest = max(slowest, (seconds, number))
-            if seconds > LONGEST:
-                found, why = "wrong", f"it took {seconds:.1f} s"
-            counts[found] += 1
-            if found == "wrong":
-                cases.append((number, f"{file.name} {why}"))
-            file.write_bytes(whole[file])
-    print(json.dumps({**counts, "slowest": slowest, "cases": cases[:20]}))
+def propose_for_damaged(number: int, whole: dict[Path, bytes]) -> None:
+    chance, file = random.Random(number), list(whole)[number % len(whole)]
+    file.write_bytes(damage(file, whole[file], chance))
+    try:
+        propose(str(file), chance.choice(("", "", "", "forecasting", "classification")))
+    finally:
+        file.write_bytes(whole[file])
 
 
 if __name__ == "__main__":
-    main()
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as name:
+        originals = {file: file.read_bytes() for file in (maker(Path(name)) for maker, _ in FILES.values())}
+        judge(lambda number: propose_for_damaged(number, originals), InvalidData, memory=LIMIT, longest=LONGEST)

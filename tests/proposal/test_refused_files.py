@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from mutations import judged
 from strangers import wave
 
 from seqsweep.errors import InvalidData
@@ -116,13 +113,8 @@ def test_no_file(tmp_path: Path) -> None:
 
 
 def damage(first: int, count: int) -> None:
-    done = subprocess.run([sys.executable, PROGRAM, str(first), str(count)], capture_output=True, text=True,
-                          timeout=1500, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path),
-                                             "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout)
-    assert found["cases"] == [], "\n\n".join(f"case {number}: {why}" for number, why in found["cases"])
-    assert found["proposed"] > count / 10 and found["refused"] > count / 10
+    found = judged(PROGRAM, first, count)
+    assert found["taken"] > count / 10 and found["refused"] > count / 10
 
 
 def test_damaged_files_are_proposed_for_or_refused() -> None:

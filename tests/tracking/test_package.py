@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 import safetensors.numpy
 from mlflow import MlflowClient
-from winners import Trained, train
+from winners import Trained, loaded, train
 
 from seqsweep.errors import InvalidData, Refused
 from seqsweep.tracking.package import build_package, load_package
@@ -194,17 +194,6 @@ def test_classes_through_mlflow(classifier: Trained, tmp_path: Path) -> None:
 def test_a_package_without_an_example(classifier: Trained, tmp_path: Path) -> None:
     folder = build_package(tmp_path / "model", classifier.package)
     assert load_package(folder).facts == classifier.package.facts
-
-
-def loaded(folder: Path) -> Any:
-    """What MLflow makes of it, without leaving the package's code first on this process's path."""
-    import mlflow
-
-    path = list(sys.path)
-    try:
-        return mlflow.pyfunc.load_model(str(folder))
-    finally:
-        sys.path[:] = path
 
 
 @pytest.fixture

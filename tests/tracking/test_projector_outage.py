@@ -238,3 +238,36 @@ def test_a_controller_that_lost_the_sweep_makes_no_run(store: Store, tmp_path: P
         assert not projector.finish(30)
         assert len(runs_of(uri)) == before
     until(lambda: not children())
+
+
+@pytest.mark.parametrize(("call", "which"), [("create_run", "wind-4"), ("log_batch", "wind-4"), ("update_run", "wind")])
+def test_what_a_frozen_writer_was_at_is_set_right(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                  call: str, which: str) -> None:
+    """Frozen in a call to MLflow; another controller ends the sweep meanwhile, and its writer says the last word."""
+    lease, uri = fill(store), f"sqlite:///{tmp_path}/mlflow.db"
+    store.start_trial(lease, Trial(4, {"cell": "gru"}, 44))
+    real, told = getattr(MlflowClient, call), list[str]()
+
+    def frozen(self: MlflowClient, run_id: str, *words: Any, **named: Any) -> Any:
+        name = named.get("run_name") or self.get_run(run_id).info.run_name
+        if name == which and not told:
+            told.append(name)
+            lease.release()
+            with store.acquire("wind") as other:
+                for number in (3, 4):
+                    store.close_trial(other, number, Outcome(TrialState.COMPLETE, Reason.FINISHED, 0.1, 1),
+                                      [report(4, 0.1)], best=None, keep=1, sign=1, extra={})
+                store.update_sweep(other, state=SweepState.FINISHED)
+                project(store, "wind", uri)
+        return real(self, run_id, *words, **named)
+
+    monkeypatch.setattr(MlflowClient, call, frozen)
+    projecting = Projecting({"store": place(tmp_path), "name": "wind", "uri": uri, "every": 0.05,
+                             "token": lease.token}, io.StringIO())
+    projecting.ask(1, last=False)
+    projecting.work()
+    assert told
+    shown = runs_of(uri)
+    assert sorted(shown) == ["wind", *(f"wind-{number}" for number in range(5))]
+    assert {run.info.status for run in shown.values()} == {"FINISHED", "KILLED", "FAILED"}
+    assert {run.data.tags["seqsweep.state"] for run in shown.values()} == {"finished", "complete", "pruned", "failed"}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from winners import Trained, train
+from winners import Trained, loaded, train
 
 from seqsweep.tracking.contest import champion_on
 from seqsweep.tracking.package import build_package
@@ -50,11 +50,9 @@ def test_new_rows_are_told_what_the_same_rows_were_and_one_number_a_series(tmp_p
 
 
 def test_mlflow_serves_what_the_package_predicts(tmp_path: Path) -> None:
-    import mlflow
-
     package = trained(tmp_path).package
     folder = build_package(tmp_path / "model", package, machines().head(5))
-    served = mlflow.pyfunc.load_model(str(folder)).predict(machines())
+    served = loaded(folder).predict(machines())
     pd.testing.assert_frame_equal(served, package.predict(machines()))
     assert Package.read(folder / "artifacts" / "package").facts == package.facts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,3 +80,14 @@ def train(folder: Path, kind: str, frame: pd.DataFrame | None = None, **changes:
     package = Package.of(sweep=sweep.name, trial=3, fit=config, data=sweep.data, prepare=sweep.prepare,
                          prepared=prepared, weights=fit.best_weights(), figures={"test_mae": 0.5})
     return Trained(sweep, frame, prepared, package)
+
+
+def loaded(folder: Path) -> Any:
+    """What MLflow makes of it, without leaving the package's code first on this process's path."""
+    import mlflow
+
+    path = list(sys.path)
+    try:
+        return mlflow.pyfunc.load_model(str(folder))
+    finally:
+        sys.path[:] = path

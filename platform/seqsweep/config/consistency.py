@@ -12,7 +12,14 @@ from seqsweep.config.models import TIMED
 from seqsweep.config.problems import suggestion
 from seqsweep.config.structure import Draft
 from seqsweep.config.sweep import PromoteConfig
-from seqsweep.config.tasks import METRICS, AnomalyConfig, ClassificationConfig, RegressionConfig, WindowTask
+from seqsweep.config.tasks import (
+    METRICS,
+    AnomalyConfig,
+    ClassificationConfig,
+    ForecastingConfig,
+    RegressionConfig,
+    WindowTask,
+)
 
 _SUFFIXES = (".csv", ".csv.gz", ".txt", ".txt.gz", ".parquet", ".npz", ".ts", ".ts.gz")
 _WITHOUT_HEADER = (".csv", ".csv.gz", ".txt", ".txt.gz")
@@ -66,6 +73,9 @@ def _check_metric(draft: Draft) -> None:
 def _check_judge(draft: Draft) -> None:
     metric, task = draft.sweep.metric, draft.sweep.task
     known = METRICS[task.type]
+    if metric.season is not None and "mase" not in known:
+        draft.refuse(("metric", "season"), f"season is the unit of mase, and {task.type} has no such metric",
+                     "remove it", key=True)
     if metric.test is not None and metric.test not in known:
         draft.refuse(("metric", "test"), f'"{metric.test[:60]}" is no metric of {task.type}',
                      suggestion(metric.test, known, "metrics"))
@@ -103,6 +113,9 @@ def _check_resources(draft: Draft) -> None:
 
 def _check_task(draft: Draft) -> None:
     task = draft.sweep.task
+    if isinstance(task, ForecastingConfig) and task.calibration != "none" and not task.quantiles:
+        draft.refuse(("task", "calibration"), "it moves quantiles, and there are none",
+                     "quantiles: [0.05, 0.5, 0.95], or no calibration")
     if isinstance(task, WindowTask):
         naive = draft.sweep.parameters.get("naive_season")
         listed = naive.values or () if naive else ()
@@ -156,6 +169,11 @@ def _check_data(draft: Draft) -> None:
 
 def _check_files(draft: Draft) -> None:
     data = draft.sweep.data
+    if data.layout == "wide":
+        for key in ("files", "windows"):
+            if getattr(data, key) is not None:
+                draft.refuse(("data", key), f"{key} are not read beside layout: wide", "a file, a row a series",
+                             key=True)
     if data.files is None:
         return
     for key in ("name", "val", "test", "series"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from seqsweep.config.base import Extent
 from seqsweep.config.structure import Draft
 from seqsweep.config.sweep import DataConfig, SplitConfig
@@ -30,6 +32,8 @@ def check_split(draft: Draft) -> None:
     by_time = split.by == "time" or (split.by == "given" and is_forecast)
     _check_kind(draft, split, by_time)
     _check_key(draft, split, data)
+    if isinstance(split.end, str):
+        _check_end(draft, split.end, data)
     for part in ("val", "test"):
         extent = getattr(split, part)
         if extent is None:
@@ -46,7 +50,8 @@ def check_split(draft: Draft) -> None:
 def _check_kind(draft: Draft, split: SplitConfig, by_time: bool) -> None:
     task, data = draft.sweep.task, draft.sweep.data
     whole = reads_whole(task)
-    if not whole and split.by == "random" and data.series is None and data.files is None:
+    if not whole and split.by == "random" and data.series is None and data.files is None \
+            and data.layout != "wide":
         draft.refuse(("split", "by"), "random draws whole series, so that no window lies in two parts, and here is one",
                      "by: time; or data.series where there are several")
     elif whole and split.by == "time":
@@ -62,6 +67,10 @@ def _check_kind(draft: Draft, split: SplitConfig, by_time: bool) -> None:
     if split.by != "time" and split.of_rows is not None:
         draft.refuse(("split", "of_rows"), f"of_rows has no meaning with by: {split.by}", "by: time, or no of_rows",
                      key=True)
+    if split.by != "time" and split.end is not None:
+        draft.refuse(("split", "end"), f"end has no meaning with by: {split.by}", "by: time, or no end", key=True)
+    elif split.end is not None and data.test is not None:
+        draft.refuse(("split", "end"), "data.test is the test part, from its first row to its last", "no end", key=True)
     if not by_time and split.embargo != "auto":
         draft.refuse(("split", "embargo"), f"embargo has no meaning with by: {split.by}", "by: time, or no embargo",
                      key=True)
@@ -91,6 +100,17 @@ def _check_extent(draft: Draft, part: str, extent: Extent, by_time: bool) -> Non
     elif extent.rows is not None and isinstance(task, WindowTask) and extent.rows < task.horizon:
         draft.refuse(path, f"{part} is {extent} steps, and one forecast takes {task.horizon}",
                      f"at least task.horizon, {task.horizon}")
+
+
+def _check_end(draft: Draft, end: str, data: DataConfig) -> None:
+    try:
+        datetime.fromisoformat(end)
+    except ValueError:
+        draft.refuse(("split", "end"), f'"{end[:60]}" is no time', "a number of rows, or ISO 8601 such as 2018-02-21")
+    else:
+        if data.time is None and (data.freq is None or data.start is None):
+            draft.refuse(("split", "end"), f"end is {end}, and the rows have no times",
+                         "data.time, or data.freq and data.start; or a number of rows")
 
 
 def _check_folds(draft: Draft, split: SplitConfig, data: DataConfig, by_time: bool) -> None:

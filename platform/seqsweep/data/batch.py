@@ -86,6 +86,8 @@ class DataInfo(Config):
     seasons: tuple[int, ...] = ()
     """Candidate seasonal periods in steps, shortest first, from freq: half-hourly gives (48, 336); where there is none,
     the seasons of `prepare.differences`."""
+    mase_season: int = 0
+    """Steps of the seasonal naive forecast that is the unit of MASE; 0: the longest of `seasons`, or 1."""
     data_hash: str
     """SHA-256 of the columns used and of how they were split and prepared."""
 

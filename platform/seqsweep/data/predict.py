@@ -23,6 +23,7 @@ from seqsweep.data.scaling import Figures, figures_of
 from seqsweep.data.sources import Source
 from seqsweep.data.table import TRAIN, VAL, Ints, Table, Task, roles_of, target_columns
 from seqsweep.data.targets import ending_samples
+from seqsweep.data.wide import is_melted, melted
 from seqsweep.data.windows import runs, target_rows, usable, window_origins
 
 Mask = npt.NDArray[np.bool_]
@@ -68,7 +69,8 @@ def transform(frame: pd.DataFrame, *, task: Task, prepare: PrepareConfig, data: 
 def _read(frame: pd.DataFrame, task: Task, prepare: PrepareConfig, data: DataConfig, info: DataInfo,
           problems: Problems) -> Table:
     """Read the frame with the columns, the categories and the frequency of the training data."""
-    source = Source(frame, str(frame.attrs.get("source", "data")))
+    shown = str(frame.attrs.get("source", "data"))
+    source = Source(melted(frame, data, shown) if data.layout == "wide" and not is_melted(frame) else frame, shown)
     roles = replace(roles_of(source, task, data, None), values=info.columns)
     table = build_table([source], roles, task, problems, categories=tuple(info.static_categories))
     if table.time and info.time != table.time:

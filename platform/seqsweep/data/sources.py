@@ -23,6 +23,7 @@ from seqsweep.data.parquet_file import read_parquet
 from seqsweep.data.presence import absent, check_presence
 from seqsweep.data.problems import nearest
 from seqsweep.data.ts_file import read_ts
+from seqsweep.data.wide import melted
 from seqsweep.errors import InvalidData, Problem
 
 Reader = Callable[[Path, Collection[str], Collection[str] | None, Sequence[str]], pd.DataFrame]
@@ -82,9 +83,12 @@ def read_sources(data: DataConfig, text: Collection[str] = (),
     wanted += [(part, path) for part, path in (("val", data.val), ("test", data.test)) if path]
     sources: list[Source] = []
     problems: list[Problem] = []
+    is_wide = data.layout == "wide"
+    columns = None if is_wide else columns
     for part, path in wanted:
         try:
             frame = read_named(path) if not part and data.name else read_frame(path, text, columns, data.columns)
+            frame = melted(frame, data, path) if is_wide else frame
             if data.windows:
                 mark(frame, data.series, data.time or "", read_windows(Path(data.windows), data.windows), data.windows)
             sources.append(Source(frame, path, part))

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from seqsweep.config.base import Extent
 from seqsweep.config.sweep import SplitConfig
 from seqsweep.config.tasks import WindowTask, reads_whole
+from seqsweep.data.columns import read_times
 from seqsweep.data.problems import Problems
 from seqsweep.data.table import TEST, TRAIN, UNUSED, VAL, Ints, Table, Task
 
@@ -148,6 +150,7 @@ def _by_time(table: Table, sizes: dict[int, Extent], config: SplitConfig, fold: 
         problems.add("split", f"split.{needs_times[0]}", "a length of time, but the rows have no times",
                      "a share (10%) or a number of rows (480)")
         return part_T
+    _leave_out(table, config.end, part_T, problems)
     for s in range(len(table.series)):
         free = np.arange(table.bounds[s], table.bounds[s + 1])
         free = free[part_T[free] == TRAIN]
@@ -165,6 +168,16 @@ def _by_time(table: Table, sizes: dict[int, Extent], config: SplitConfig, fold: 
                     start = max(0, start - embargo)
                 free = free[:start]
     return part_T
+
+
+def _leave_out(table: Table, end: int | str | None, part_T: Parts, problems: Problems) -> None:
+    """Take what follows `end` out of every part."""
+    if isinstance(end, int):
+        part_T[table.step_T >= end] = UNUSED
+    elif end is not None and table.times_T is not None and table.time == "timestamp":
+        part_T[table.times_T >= read_times(pd.Series([end], dtype=object))[0][0]] = UNUSED
+    elif end is not None:
+        problems.add("split", f"split.end: {end}", "a time, but the rows have no times", "a number of rows")
 
 
 def _start(table: Table, free: Ints, size: Extent, total: int) -> int:

@@ -75,8 +75,9 @@ def roles_of(source: Source, task: Task, data: DataConfig, split: SplitConfig | 
     frame = source.frame
     sequences = bool(frame.attrs.get("sequences"))
     series = data.series
+    is_wide = data.layout == "wide"
     if series is None and "series" in frame and (
-            sequences or data.files is not None or not isinstance(task, WindowTask)):
+            sequences or is_wide or data.files is not None or not isinstance(task, WindowTask)):
         series = "series"
     label = None
     if isinstance(task, ClassificationConfig):
@@ -90,7 +91,7 @@ def roles_of(source: Source, task: Task, data: DataConfig, split: SplitConfig | 
         target = "label" if sequences else task.target if task.target != REMAINING or REMAINING in frame else None
     key = split.key if split is not None and split.by in ("group", "given") else None
     roles = Roles(value_columns(task), task.static, series, data.time, label, key, target,
-                  has_ids=series is not None and not (sequences and data.series is None))
+                  has_ids=series is not None and not ((sequences or is_wide) and data.series is None))
     if roles.values:
         return roles
     taken = set(roles.used)

@@ -59,9 +59,11 @@ def forecast_terms(task: ForecastingConfig, prediction_NHDQ: Tensor,
                    truth: ForecastTruth) -> dict[str, tuple[Tensor, Tensor]]:
     """Return every metric's value and weight of each point, float64; a metric is their weighted mean.
 
-    `rmse` is the root of its mean. `mape` leaves out truths of 0; `smape` is M4's, 0 to 200 %, and 0 where truth and
-    prediction are both 0 (Makridakis et al., 2020); `mase` is scaled by the training part's seasonal naive forecast
-    (Hyndman & Koehler, 2006); `coverage` is the share of truths between the outermost quantiles.
+    `rmse` is the root of its mean. `scaled_mse` measures each target in units of its scale in the training part, as
+    figures on standardised values are published (Zhou et al., 2021). `mape` leaves out truths of 0; `smape` is M4's,
+    0 to 200 %, and 0 where truth and prediction are both 0 (Makridakis et al., 2020); `mase` is scaled by the training
+    part's seasonal naive forecast (Hyndman & Koehler, 2006); `coverage` is the share of truths between the outermost
+    quantiles.
     """
     prediction, y = prediction_NHDQ.double(), truth.y_NHD
     weight = torch.ones_like(y) if truth.observed_NHD is None else truth.observed_NHD.double()
@@ -74,6 +76,7 @@ def forecast_terms(task: ForecastingConfig, prediction_NHDQ: Tensor,
         "mae": (error, weight),
         "mse": (error.square(), weight),
         "rmse": (error.square(), weight),
+        "scaled_mse": ((error / truth.scale_ND[:, None, :]).square(), weight),
         "mape": (100 * error / y.abs(), weight * (y != 0)),
         "smape": (200 * error / (y.abs() + point.abs()).clamp(min=torch.finfo(y.dtype).tiny), weight),
         "mase": (spread, weight * spread.isfinite()),

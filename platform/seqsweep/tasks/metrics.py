@@ -112,14 +112,14 @@ def _errors(prediction_N: Tensor, truth: Truth) -> tuple[Tensor, Tensor, Tensor]
 def naive_error(data: Prepared) -> Doubles:
     """Return `(S, D)`: the seasonal naive forecast's mean absolute error on the series' training rows, in data units.
 
-    The season is the longest of the data, or 1; nan where a series has no two training rows a season apart, or no
-    error. Rows count that some training sample covers and whose targets were observed.
+    The season is the one given, else the longest of the data, or 1; nan where a series has no two training rows a
+    season apart, or no error. Rows count that some training sample covers and whose targets were observed.
     """
     series, targets = len(data.scale_SD), list(data.info.targets)
     errors_SD = np.full((series, len(targets)), np.nan)
     if "train" not in data.parts or not targets:
         return errors_SD
-    train, season = data.parts["train"], data.info.seasons[-1] if data.info.seasons else 1
+    train, season = data.parts["train"], data.info.mase_season or max(data.info.seasons, default=1)
     covered_T = _covered(train.start_N, train.length_N, len(data.values_TF))
     for number in np.unique(train.series_N):
         mine = train.series_N == number

@@ -85,7 +85,7 @@ class Package:
         """Columns that new rows may have: series, time, values and statics."""
         task, data = self.facts.fit.task, self.facts.data
         # Sequence formats call the column that tells one sequence from the next `series`, and so do folders of files.
-        several = data.files is not None or not isinstance(task, WindowTask)
+        several = data.files is not None or data.layout == "wide" or not isinstance(task, WindowTask)
         series = data.series or ("series" if several else None)
         return (*(name for name in (series, data.time) if name), *self.facts.infos[0].columns, *task.static)
 

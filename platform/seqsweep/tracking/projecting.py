@@ -35,6 +35,7 @@ class Projecting:
         self._store: Store | None = None
         self._runs: Any = None
         self._swept = -SWEEP_EVERY
+        self._under_way = False
 
     def ask(self, asked: int, last: bool) -> None:
         """Project all that is in the store now, and `last`: end then."""
@@ -69,15 +70,23 @@ class Projecting:
             self._wake.clear()
 
     def _project(self, began: float, *, whole: bool, last: bool) -> bool:
-        """Bring MLflow to what the store holds; False, and nothing done, where another controller took the sweep."""
+        """Bring MLflow to what the store holds; False where another controller took the sweep.
+
+        It begins nothing then. Frozen in the midst of a projection it may have made a run that the other made too, or
+        told an old state, after the other's last word: it brings MLflow to what the store holds now.
+        """
         from seqsweep.tracking.client import settle
-        from seqsweep.tracking.runs import Runs
+        from seqsweep.tracking.runs import Runs, project
 
         order = self._order
         if self._store is None:
             self._store = Store.open_existing(order["store"])
-        if order["token"] is not None and not self._store.lease(order["name"], order["token"]).is_held():
+        if not self._is_held(self._store):
+            if self._under_way:
+                project(self._store, order["name"], order["uri"])
+                Runs(self._store, order["name"], order["uri"])  # the other may have made a run beside it
             return False
+        self._under_way = True
         if self._runs is None or last:
             self._runs = Runs(self._store, order["name"], order["uri"])
         changed = self._runs.project_trials()
@@ -86,7 +95,12 @@ class Projecting:
             self._swept = began
         if last:
             settle(order["uri"])
-        return True
+        self._under_way = not self._is_held(self._store)
+        return not self._under_way or self._project(began, whole=whole, last=last)
+
+    def _is_held(self, store: Store) -> bool:
+        token = self._order["token"]
+        return token is None or store.lease(self._order["name"], token).is_held()
 
     def _tell(self, began: float, failure: dict[str, Any] | None = None, end: bool = False) -> None:
         self._said.write(json.dumps({"seconds": time.monotonic() - began, "answered": self._answered,

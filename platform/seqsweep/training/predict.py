@@ -19,6 +19,9 @@ from seqsweep.training.batches import Loader, arrays_on
 from seqsweep.training.fold import build_learner, evaluation_batch, load_weights
 from seqsweep.training.state import unpack, within
 
+CALIBRATION = "calibration"
+"""Scope of what a calibration adds to weights: of each fold `(D, Q)`, by how much quantiles move, in scaled units."""
+
 
 def predict(config: FitConfig, weights: bytes, data: tuple[Prepared, ...] | Prepared, part: str,
             device: str = "cpu") -> npt.NDArray[np.float64]:
@@ -28,6 +31,16 @@ def predict(config: FitConfig, weights: bytes, data: tuple[Prepared, ...] | Prep
     Each fold's model reads its own fold of `data` (its scaling); a single Prepared serves all. Raises InvalidData where
     the weights do not fit the config or the folds disagree, NotFound where the part is missing.
     """
+    each = predict_folds(config, weights, data, part, device)
+    if len({len(prediction) for prediction in each}) > 1:
+        raise InvalidData(Problem("", f"the folds' {part} parts differ in length: their mean has no meaning"))
+    mean: npt.NDArray[np.float64] = np.mean(each, axis=0, dtype=np.float64)
+    return mean
+
+
+def predict_folds(config: FitConfig, weights: bytes, data: tuple[Prepared, ...] | Prepared, part: str,
+                  device: str = "cpu") -> list[npt.NDArray[Any]]:
+    """Return what each fold's model predicts; see `predict`."""
     arrays, meta = unpack(weights)
     count = meta["folds"]
     folds = (data,) * count if isinstance(data, Prepared) else data
@@ -35,10 +48,18 @@ def predict(config: FitConfig, weights: bytes, data: tuple[Prepared, ...] | Prep
         raise InvalidData(Problem("", f"weights of {count} folds, data of {len(folds)}"))
     each = [_predict_fold(config, within(str(number), arrays), meta.get("notes", {}), fold, part, torch.device(device))
             for number, fold in enumerate(folds)]
-    if len({len(prediction) for prediction in each}) > 1:
-        raise InvalidData(Problem("", f"the folds' {part} parts differ in length: their mean has no meaning"))
-    mean: npt.NDArray[np.float64] = np.mean(each, axis=0, dtype=np.float64)
-    return mean
+    offsets = within(CALIBRATION, arrays)
+    return [_moved(prediction, offsets.get(str(number)), fold, part) for number, (prediction, fold)
+            in enumerate(zip(each, folds, strict=True))]
+
+
+def _moved(prediction: npt.NDArray[Any], offset_DQ: npt.NDArray[Any] | None, data: Prepared, part: str
+           ) -> npt.NDArray[Any]:
+    """Move quantiles `(N, H, D, Q)` by a calibration; what crosses is put in order (Chernozhukov et al., 2010)."""
+    if offset_DQ is None:
+        return prediction
+    scale_ND = data.scale_SD[data.parts[part].series_N].astype(np.float64)
+    return np.sort(prediction + offset_DQ * scale_ND[:, None, :, None], axis=-1)
 
 
 def _predict_fold(config: FitConfig, weights: dict[str, Any], notes: Mapping[str, float], data: Prepared, part: str,
