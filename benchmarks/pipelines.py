@@ -42,7 +42,7 @@ from seqsweep.data.presence import check_presence, files_of
 from seqsweep.errors import InvalidData, SeqsweepError
 from seqsweep.ledger import ASIDE
 from seqsweep.result import SweepResult
-from seqsweep.submission import digest, specification
+from seqsweep.submission import digest
 
 ROOT = Path(__file__).parents[1]
 PIPELINES = ROOT / "pipelines"
@@ -76,9 +76,9 @@ def code_hash() -> str:
 
 
 def sweep_hash(sweep: Sweep) -> str:
-    """Hash what the pipeline and its search spaces say, comments and `data.source` aside."""
-    spec = specification(sweep)
-    return digest(spec | {"data": {key: value for key, value in spec["data"].items() if key != "source"}})[:16]
+    """Hash what the pipeline and its search spaces say, comments and `data.source` aside; not what they leave open."""
+    said = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"data": {"source"}})
+    return digest(said)[:16]
 
 
 def data_hash(sweep: Sweep) -> str | None:
