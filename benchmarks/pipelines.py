@@ -3,7 +3,7 @@
     python benchmarks/pipelines.py                            # those whose code or data changed since their row
     python benchmarks/pipelines.py electricity                # one; killed, the same command goes on
     python benchmarks/pipelines.py electricity --seeds 1,2,3  # several searches: mean, least and most
-    python benchmarks/pipelines.py list                       # which rows are current, which are older, and why
+    python benchmarks/pipelines.py list                       # say and mark which rows are older, and why; run nothing
 
 A row is what the store holds of the sweep, kept in results/pipelines.json; what it is held against stands in
 published.toml. It is current while three hashes stay as they were: of the pipeline with its search spaces, of the data
