@@ -218,7 +218,9 @@ def page(rows: list[Row]) -> str:
 
 
 def _shared() -> set[str]:
-    return {path.name for path in SHARED.iterdir()} if SHARED.is_dir() else set()
+    """What lies in shared memory, but for the segments of a PostgreSQL beside, which this sweep does not use."""
+    found = SHARED.iterdir() if SHARED.is_dir() else ()
+    return {path.name for path in found if not path.name.startswith("PostgreSQL.")}
 
 
 def _runs(process: psutil.Process) -> bool:
