@@ -43,7 +43,7 @@ chaos: $(VENV)/installed  ## kill controllers, workers and nodes a thousand time
 power: $(VENV)/installed  ## take each transaction, lease check, retry guard, replay guard and lock away: a test must turn red
 	$(BIN)/python tests/power/removals.py --write benchmarks/results/power.md
 
-results: $(VENV)/installed  ## run the pipelines whose code or data changed, and write pipelines/README.md; TASK=electricity, TASK=list, SEEDS=1,2,3
+results: $(VENV)/installed  ## run the pipelines whose code or data changed, write pipelines/README.md; TASK=electricity or list, SEEDS=1,2,3
 	$(BIN)/python benchmarks/pipelines.py $(TASK) $(if $(SEEDS),--seeds $(SEEDS))
 
 $(VENV)/rivals: $(VENV)/installed

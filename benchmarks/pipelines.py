@@ -3,7 +3,7 @@
     python benchmarks/pipelines.py                            # those whose code or data changed since their row
     python benchmarks/pipelines.py electricity                # one; killed, the same command goes on
     python benchmarks/pipelines.py electricity --seeds 1,2,3  # several searches: mean, least and most
-    python benchmarks/pipelines.py list                       # which rows are current, which are older, and why
+    python benchmarks/pipelines.py list                       # say and mark which rows are older, and why; run nothing
 
 A row is what the store holds of the sweep, kept in results/pipelines.json; what it is held against stands in
 published.toml. It is current while three hashes stay as they were: of the pipeline with its search spaces, of the data
@@ -33,6 +33,7 @@ from typing import Any
 import rounds
 
 from seqsweep.api import submit
+from seqsweep.config.base import format_duration
 from seqsweep.config.loader import load_sweep
 from seqsweep.config.settings import Settings
 from seqsweep.config.sweep import Sweep
@@ -41,7 +42,7 @@ from seqsweep.data.presence import check_presence, files_of
 from seqsweep.errors import InvalidData, SeqsweepError
 from seqsweep.ledger import ASIDE
 from seqsweep.result import SweepResult
-from seqsweep.submission import digest, specification
+from seqsweep.submission import digest
 
 ROOT = Path(__file__).parents[1]
 PIPELINES = ROOT / "pipelines"
@@ -75,9 +76,9 @@ def code_hash() -> str:
 
 
 def sweep_hash(sweep: Sweep) -> str:
-    """Hash what the pipeline and its search spaces say, comments and `data.source` aside."""
-    spec = specification(sweep)
-    return digest(spec | {"data": {key: value for key, value in spec["data"].items() if key != "source"}})[:16]
+    """Hash what the pipeline and its search spaces say, comments and `data.source` aside; not what they leave open."""
+    said = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"data": {"source"}})
+    return digest(said)[:16]
 
 
 def data_hash(sweep: Sweep) -> str | None:
@@ -130,7 +131,7 @@ def run(sweep: Sweep, seed: int, key: Mapping[str, str | None]) -> Run:
         told |= figures(submit(sweep.model_copy(update={"seed": seed}), settings))
     except SeqsweepError as error:
         told["failed"] = str(error).splitlines()[0]
-    return told | {"date": datetime.datetime.now(datetime.UTC).date().isoformat()}
+    return told | {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "load": os.getloadavg()[2]}
 
 
 def figures(result: SweepResult) -> Run:
@@ -141,7 +142,7 @@ def figures(result: SweepResult) -> Run:
     winner = next(row["name"] for row in rows if row["kind"] == "winner")
     return {"headline": result.headline, "first": rows[0]["name"], "winner": winner, "test": test.pop(winner),
             "baselines": test, "validation": {result.sweep.metric.name: result.best.value},
-            "params": dict(result.best.params), "gate": result.gate.splitlines(), "model": result.model,
+            "params": dict(result.best.params), "gate": result.gate, "model": result.model,
             "trials": status["trials"], "data_hash": status["data_hash"],
             "seconds": round(sum(seconds for name, seconds in status["ledger"].items() if name not in ASIDE), 1)}
 
@@ -162,8 +163,13 @@ def row(name: str, sweep: Sweep, runs: Mapping[str, Run], key: Mapping[str, str 
 
 def spread(values: Sequence[float]) -> str:
     """Write one figure, or the mean of several with the least and the most."""
-    told = f"{statistics.fmean(values):.4g}"
-    return told if len(values) == 1 else f"{told} ({min(values):.4g} to {max(values):.4g})"
+    told = plain(statistics.fmean(values))
+    return told if len(values) == 1 else f"{told} ({plain(min(values))} to {plain(max(values))})"
+
+
+def plain(value: float) -> str:
+    """Write a figure with four digits, or all before the point."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def baseline(sweep: Sweep, figure: str, runs: Sequence[Run], target: Mapping[str, Sequence[float]]) -> str:
@@ -178,7 +184,7 @@ def baseline(sweep: Sweep, figure: str, runs: Sequence[Run], target: Mapping[str
     if not known or not goal:
         return ""
     best = (max if goal == "maximize" else min)(known, key=lambda name: known[name])
-    return f"{known[best]:.4g}, {best}"
+    return f"{plain(known[best])}, {best}"
 
 
 def aim(figure: str, reach: Sequence[float], runs: Sequence[Run]) -> str:
@@ -200,8 +206,9 @@ def verdicts(runs: Mapping[str, Run]) -> list[str]:
         if "failed" in each:
             said = f"**failed**: {each['failed']}"
         else:
-            wins = "the model" if each["first"] == each["winner"] else f"**baseline wins**, {each['first']}"
-            said = f"{wins}; {'promoted' if any('is now' in line for line in each['gate']) else 'refused by the gate'}"
+            wins = f"the model{', not beyond chance' * ('not beyond chance' in each['gate'])}"
+            wins = wins if each["first"] == each["winner"] else f"**baseline wins**, {each['first']}"
+            said = f"{wins}; {'promoted' if 'is now' in each['gate'] else 'refused by the gate'}"
         told.setdefault(said, []).append(seed)
     return [said if len(told) == 1 else f"seed {', '.join(seeds)}: {said}" for said, seeds in told.items()]
 
@@ -211,13 +218,17 @@ def costs(sweep: Sweep, runs: Mapping[str, Run], key: Mapping[str, str | None]) 
     if not runs:
         return ["not run yet"]
     latest = max(runs.values(), key=lambda each: each["date"])
-    marked = sorted({what for each in runs.values() for what in older(each, key)})
+    changed = sorted({what for each in runs.values() for what in older(each, key)})
+    commits = sorted({each["commit"] for each in runs.values()})
+    trials = sum(sum(each.get("trials", {}).values()) for each in runs.values())
     seconds = [each["seconds"] for each in runs.values() if "seconds" in each]
-    budget = f"{sweep.budget.max_trials} trials" + f" in {sweep.budget.max_time:g} s" * bool(sweep.budget.max_time)
-    return [f"**older: {', '.join(marked)} changed since**"] * bool(marked) + [
-        f"{latest['date']}, commit {', '.join(sorted({each['commit'] for each in runs.values()}))}",
-        f"seed{'s' * (len(runs) > 1)} {', '.join(runs)}; at most {budget}; {spread(seconds) if seconds else '?'} s",
-        latest["device"]]
+    limit = f" in {format_duration(sweep.budget.max_time)}" if sweep.budget.max_time else ""
+    several = len(runs) > 1
+    told = [f"**older: {', '.join(changed)} changed since**"] if changed else []
+    return [*told, f"{latest['date']}, commit {', '.join(commits)}", f"seed{'s' * several} {', '.join(runs)}",
+            f"{trials} trials, at most {sweep.budget.max_trials}{limit}{' each' * several}",
+            f"{spread(seconds)} s" if seconds else "ended early",
+            latest["device"] + (f", load {latest['load']:.1f}" if "load" in latest else "")]
 
 
 def render(records: Mapping[str, Mapping[str, Run]]) -> str:

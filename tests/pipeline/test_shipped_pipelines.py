@@ -14,6 +14,7 @@ from seqsweep.config.loader import load_sweep
 from seqsweep.config.settings import Settings
 from seqsweep.config.shipped import shipped_names
 from seqsweep.config.sweep import Sweep
+from seqsweep.data.prepare import prepare
 from seqsweep.data.presence import check_presence, files_of
 from seqsweep.data.sources import read_sources
 from seqsweep.errors import InvalidData
@@ -30,14 +31,15 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_without_its_data_it_says_which_are_wanted_and_where_they_come_from(
-        name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+        name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    data = load_sweep(name).data
+    sweep = load_sweep(name)
+    data = sweep.data
     if data.name:
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InvalidData) as refused:
-        seqsweep.submit(name, settings)
+        prepare(sweep)
     *problems, source = refused.value.problems
     assert (source.where, source.what) == ("data.source", data.source)
     assert [problem.where for problem in problems] == [data.name] if data.name else list(map(str, files_of(data)))
@@ -45,9 +47,13 @@ def test_without_its_data_it_says_which_are_wanted_and_where_they_come_from(
     assert {problem.right for problem in problems} == {wanted}
 
 
-def test_from_an_empty_folder_the_command_line_ends_with_the_code_of_invalid_data(tmp_path: Path) -> None:
-    said = refusal(tmp_path, "submit", "japanese_vowels", exit_code=4)
-    assert "timeseriesclassification.com" in str(said)
+@pytest.mark.parametrize("name", [
+    name if name == "japanese_vowels" else pytest.param(name, marks=pytest.mark.slow) for name in PIPELINES])
+def test_submitted_from_an_empty_folder_it_ends_with_the_code_of_invalid_data(name: str, tmp_path: Path) -> None:
+    data = load_sweep(name).data
+    if data.name:
+        pytest.skip(f"{data.name} comes with an installed package, and needs no file")
+    assert data.source and data.source in str(refusal(tmp_path, "submit", name, exit_code=4))
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -79,7 +85,7 @@ def test_it_runs_from_its_data_to_a_model_that_predicts(name: str, monkeypatch: 
     assert (result.state, len(result.trials)) == ("finished", 2)
     board, figure = result.leaderboard(), f"test_{sweep.metric.judged.name}"
     scored = board[board["kind"] != "trial"]
-    assert {"winner", "baseline"} == set(scored["kind"])
+    assert {"winner", "baseline"} <= set(scored["kind"])
     assert np.isfinite(scored[figure].astype(float)).all()
     assert result.model == f"{name}/1"
     assert result.gate.startswith("gate: ")

@@ -228,8 +228,12 @@ def test_a_sweep_that_trained_nothing_does_not_keep_its_name(place: Path, settin
         run = find_run(settings.tracking_uri, store.sweep("mistyped"))
     assert run is not None
     assert connect(settings.tracking_uri).get_run(run).data.params["data.path"] == str(place / "first.csv")
-    with pytest.raises(Conflict, match="seed: 3 -> 4"):
+    said = right | {"data": right["data"] | {"source": "the meter in the cellar"}}  # tells people, decides nothing
+    again = seqsweep.submit(said, settings)
+    assert (again.state, again.sweep.data.source, len(again.trials)) == ("finished", "the meter in the cellar", 1)
+    with pytest.raises(Conflict, match="seed: 3 -> 4") as refused:
         seqsweep.submit(right | {"seed": 4}, settings)
+    assert "data.source" not in str(refused.value)
 
 
 def test_an_mlflow_that_is_down_costs_no_trial(place: Path, settings: Settings, capsys: Said,
