@@ -1,6 +1,7 @@
 """Forecasting's metrics against their definitions, and the losses per sample that give them."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,7 @@ def test_definitions_on_every_point() -> None:
         "mase": np.mean(np.abs(truth.y - prediction[..., 0]) / naive_error(data)[data.parts["val"].series_N][:, None]),
         "pinball": mean_pinball_loss(y, p, alpha=0.5),
         "loss": np.mean(np.abs(truth.y - prediction[..., 0]) / truth.scale_ND[:, None]),
+        "scaled_mse": np.mean(np.square((truth.y - prediction[..., 0]) / truth.scale_ND[:, None])),
     }
     assert metrics == pytest.approx(expected, rel=1e-9)
     assert set(expected) == set(METRICS["forecasting"])
@@ -140,3 +142,19 @@ def test_sums_over_batches_are_those_of_the_whole_part(gaps: bool) -> None:
                 totals[name] = totals.get(name, torch.zeros(2)) + value
     expected = metrics_from_predictions(task, prediction.numpy(), truth_of(task, data, "val"))
     assert forecast_metrics(totals) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_season_that_was_asked_for_is_the_unit_of_mase() -> None:
+    data = windows_of()
+    raw = data.values_TF[:, list(TARGETS)].reshape(2, 60, 2) * data.scale_SD[:, None] + data.shift_SD[:, None]
+    asked = replace(data, info=data.info.model_copy(update={"mase_season": 3}))
+    assert naive_error(asked) == pytest.approx(np.abs(raw[:, 3:40] - raw[:, :37]).mean(1), rel=1e-5)
+
+
+def test_scaled_mse_measures_each_target_by_its_own_scale() -> None:
+    data = windows_of()
+    truth, prediction = truth_of(task_of(), data, "val"), guess(data)
+    error_NHD = (truth.y - prediction[..., 0]) / truth.scale_ND[:, None]
+    found = metrics_from_predictions(task_of(), prediction, truth)
+    assert found["scaled_mse"] == pytest.approx(np.square(error_NHD).mean())
+    assert sample_losses(task_of(), "scaled_mse", prediction, truth).mean() == pytest.approx(found["scaled_mse"])
