@@ -80,9 +80,18 @@ def test_a_date_of_birth_is_no_time_of_a_row(tmp_path: Path) -> None:
 def test_a_row_a_series(tmp_path: Path) -> None:
     frame = pd.DataFrame({"V1": [f"H{row}" for row in range(30)]} |
                          {f"V{column}": np.arange(30) * column for column in range(2, 80)})
-    said = refusal(frame, tmp_path)
-    assert "78 numbered columns, V2 to V79: each row looks like a whole series" in said
-    assert "melt(id_vars='V1')" in said
+    frame.to_csv(tmp_path / "file.csv", index=False)
+    found = propose(str(tmp_path / "file.csv"))
+    assert (found.sweep.data.layout, found.sweep.data.series, found.sweep.task.type) == ("wide", "V1", "forecasting")
+    assert "30 series of 78 rows" in found.document
+
+
+def test_a_row_a_series_without_a_name(tmp_path: Path) -> None:
+    frame = pd.DataFrame({f"{column}": wave(40, column) for column in range(1, 80)})
+    frame.to_csv(tmp_path / "file.csv", index=False)
+    found = propose(str(tmp_path / "file.csv"))
+    assert (found.sweep.data.layout, found.sweep.data.series) == ("wide", None)
+    assert "40 series of 79 rows" in found.document
 
 
 def test_nothing_to_learn_from(tmp_path: Path) -> None:

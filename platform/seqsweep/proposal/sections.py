@@ -16,6 +16,8 @@ def reading(view: View, *, evenly: bool = True) -> list[str]:
     order = view.order
     series = "one series" if view.series == 1 else f"{view.series:,} series of " + _range(order)
     found = [f"{view.rows:,} rows, {len(view.columns)} column{'s' * (len(view.columns) > 1)}, {series}."]
+    if view.wide:
+        return [" ".join([*found, "Each row of the file is one of them."])]
     if order.series is not None:
         found.append(f"{named(order.series.name)} tells the series apart.")
     if order.time is not None:
@@ -65,9 +67,12 @@ def data_lines(view: View, test: str = "", ordered_by: Column | None = None) -> 
         data["test"] = test
     if (time := order.time or ordered_by) is not None:
         data["time"] = time.name
-    if order.series is not None:
+    if view.wide:
+        data["layout"] = "wide"
+        data |= {"series": view.wide.series} if view.wide.series else {}
+    elif order.series is not None:
         data["series"] = order.series.name
-    why = "the file beside it is the test part" if test else ""
+    why = "the file beside it is the test part" if test else "each row is a series" if view.wide else ""
     return Line("data", data, why)
 
 

@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from seqsweep.config.sweep import DataConfig
 from seqsweep.data.named import read_named
 from seqsweep.data.sources import read_frame
+from seqsweep.data.wide import melted, steps_of
 from seqsweep.errors import InvalidData, Problem
 from seqsweep.proposal.columns import Column
 from seqsweep.proposal.order import TIME_WORDS, Order, find_order
@@ -41,6 +43,8 @@ class View:
     """Whether the format holds whole sequences (`.ts`, three-dimensional `.npz`)."""
     test: str = ""
     """A file beside it that is the test part by its name."""
+    wide: DataConfig | None = None
+    """How a table was read whose rows are series; the columns are those it was melted to."""
 
     @property
     def series(self) -> int:
@@ -107,10 +111,12 @@ def look(data: str, *, by_clock: bool = True) -> View:
                                   "a row for each time step"))
     sequences = bool(frame.attrs.get("sequences"))
     columns = tuple(Column(str(name), frame[name]) for name in frame.columns)
-    if not sequences:
-        _refuse_wide(columns, len(frame), data)
+    wide = None if sequences or not _is_wide(columns, len(frame)) else _wide(columns, data)
+    if wide:
+        frame = _plain(melted(frame, wide, data))
+        columns = tuple(Column(str(name), frame[name]) for name in frame.columns)
     order = find_order(columns, len(frame), data, sequences=sequences, by_clock=by_clock)
-    return View(data, columns, len(frame), order, sequences, _test_file(data))
+    return View(data, columns, len(frame), order, sequences, _test_file(data), wide)
 
 
 def _read(data: str) -> pd.DataFrame:
@@ -136,19 +142,24 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     return plain
 
 
-def _refuse_wide(columns: Sequence[Column], rows: int, data: str) -> None:
-    """Raise InvalidData for a table whose rows are series and whose columns are their steps."""
-    numbered = [column.name for column in columns if column.kind == "number"
+def _is_wide(columns: Sequence[Column], rows: int) -> bool:
+    """Whether rows are series and columns their steps."""
+    numbered = [column.name for column in columns if column.kind in ("number", "empty")
                 and re.fullmatch(r"[A-Za-z_. ]{0,10}\d{1,9}", column.name)]
     numbers = [int(re.findall(r"\d+", name)[-1]) for name in numbered]
     ordered = any(column.kind == "time" or column.like(TIME_WORDS) for column in columns)
-    if len(numbers) < max(_WIDE, 0.8 * len(columns)) or ordered or rows > _FLAT * len(numbers) or \
-            not all(later - number == 1 for number, later in pairwise(numbers)):
-        return
-    raise InvalidData(Problem(
-        data, f"{len(numbers)} numbered columns, {named(numbered[0])} to {named(numbered[-1])}: each row looks like a "
-        "whole series", "one row a time step, with a column that names the series; in pandas: "
-        f"table.melt(id_vars={columns[0].name[:40]!r}).dropna(), sorted by series and step"))
+    return len(numbers) >= max(_WIDE, 0.8 * len(columns)) and not ordered and rows <= _FLAT * len(numbers) and \
+        all(later - number == 1 for number, later in pairwise(numbers))
+
+
+def _wide(columns: Sequence[Column], data: str) -> DataConfig:
+    """Its rows are called by the first column that is no step and differs in each; else they are counted."""
+    steps = set(steps_of([column.name for column in columns]))
+    names = [column.name for column in columns if column.kind == "text" or column.name not in steps]
+    series = next((column.name for column in columns if column.name in names
+                   and column.distinct == len(column.value_T)), None)
+    where = {"name": data} if _NAMED.match(data) else {"path": data}
+    return DataConfig(**where, layout="wide", series=series)
 
 
 def _filled(y_T: Floats64) -> Floats64:
