@@ -10,6 +10,7 @@ import pytest
 from data_cases import forecast, needs_shared, refusal, series_table
 
 from seqsweep.config.loader import load_sweep
+from seqsweep.config.tasks import ForecastingConfig
 from seqsweep.data.prepare import prepare
 from seqsweep.errors import InvalidSweep
 from seqsweep.evaluation.windows import naive_forecasts
@@ -60,6 +61,7 @@ def test_the_naive_figure_of_etth1_is_the_published_one(monkeypatch: pytest.Monk
     sweep = load_sweep(ROOT / "pipelines" / "etth1.yaml")
     (data,) = prepare(sweep)
     assert len(data.parts["test"]) == 2880 - 24 + 1
+    assert isinstance(sweep.task, ForecastingConfig)
     task = sweep.task.model_copy(update={"quantiles": ()})
     naive = naive_forecasts(task, data, "test")["seasonal naive (24)"]
     figures = metrics_from_predictions(task, naive, truth_of(task, data, "test"))
@@ -72,6 +74,7 @@ def test_the_naive_figures_of_m4_hourly_are_the_competitions(monkeypatch: pytest
     sweep = load_sweep(ROOT / "pipelines" / "m4_hourly.yaml")
     (data,) = prepare(sweep)
     assert (len(data.info.series), len(data.parts["test"]), len(data.parts["val"])) == (414, 414, 414)
+    assert isinstance(sweep.task, ForecastingConfig)
     naive = naive_forecasts(sweep.task, data, "test")["seasonal naive (24)"]
     figures = metrics_from_predictions(sweep.task, naive, truth_of(sweep.task, data, "test"))
     assert figures["smape"] == pytest.approx(13.912, abs=2e-3)

@@ -20,7 +20,7 @@ from seqsweep.data.wide import melted, steps_of
 from seqsweep.errors import InvalidData, Problem
 from seqsweep.proposal.columns import Column
 from seqsweep.proposal.order import TIME_WORDS, Order, find_order
-from seqsweep.proposal.page import Line, listed, named
+from seqsweep.proposal.page import Line, listed
 
 Floats64 = npt.NDArray[np.float64]
 
