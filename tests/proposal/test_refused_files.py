@@ -87,7 +87,7 @@ def test_a_row_a_series(tmp_path: Path) -> None:
 
 
 def test_a_row_a_series_without_a_name(tmp_path: Path) -> None:
-    frame = pd.DataFrame({f"t{column}": wave(40, column) for column in range(1, 80)})
+    frame = pd.DataFrame({f"v{column}": wave(40, column) for column in range(1, 80)})
     frame.to_csv(tmp_path / "file.csv", index=False)
     found = propose(str(tmp_path / "file.csv"))
     assert (found.sweep.data.layout, found.sweep.data.series) == ("wide", None)

@@ -158,8 +158,8 @@ def _wide(columns: Sequence[Column], data: str) -> DataConfig:
     names = [column.name for column in columns if column.kind == "text" or column.name not in steps]
     series = next((column.name for column in columns if column.name in names
                    and column.distinct == len(column.value_T)), None)
-    where = {"name": data} if _NAMED.match(data) else {"path": data}
-    return DataConfig(**where, layout="wide", series=series)
+    is_named = bool(_NAMED.match(data))
+    return DataConfig(path=None if is_named else data, name=data if is_named else None, layout="wide", series=series)
 
 
 def _filled(y_T: Floats64) -> Floats64:
