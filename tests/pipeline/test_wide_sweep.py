@@ -15,7 +15,7 @@ from seqsweep.serving import predict_file
 
 def write_wide(path: Path, first: int, steps: int, series: int = 6, seed: int = 0) -> pd.DataFrame:
     """Waves of 12 steps and of every size, from step `first` on; noise of each step is its own."""
-    t, frame = np.arange(first, first + steps), {}
+    t = np.arange(first, first + steps)
     noise = np.random.default_rng(seed).normal(0, 0.2, (series, 400))[:, first:first + steps]
     waves = np.array([10.0 ** s * (2 + np.sin((t + s) * np.pi / 6)) for s in range(series)])
     values = waves * (1 + 0.05 * noise)
@@ -70,7 +70,7 @@ def test_the_packaged_model_is_the_calibrated_one(tmp_path: Path) -> None:
         "early_terminate": {"type": "none"}, "resources": {"workers": 0, "kernel": "torch"}}, settings_in(tmp_path))
     _, package = fetch("calm@challenger", settings_in(tmp_path))
     assert isinstance(package.facts.fit.task, ForecastingConfig)
-    offset_DQ = unpack(package.weights)[0]["calibration/0"]
+    offset_DQ = unpack(package.members[0].weights)[0]["calibration/0"]
     assert offset_DQ.shape == (1, 3) and offset_DQ[0, 1] == 0 and offset_DQ[0, 0] != 0
     winner = result.leaderboard().query("kind == 'winner'").iloc[0]
     assert np.isfinite(winner["test_coverage"])
