@@ -15,7 +15,7 @@ from seqsweep.serving import predict_file
 
 def write_wide(path: Path, first: int, steps: int, series: int = 6, seed: int = 0) -> pd.DataFrame:
     """Waves of 12 steps and of every size, from step `first` on; noise of each step is its own."""
-    t, frame = np.arange(first, first + steps), {}
+    t = np.arange(first, first + steps)
     noise = np.random.default_rng(seed).normal(0, 0.2, (series, 400))[:, first:first + steps]
     waves = np.array([10.0 ** s * (2 + np.sin((t + s) * np.pi / 6)) for s in range(series)])
     values = waves * (1 + 0.05 * noise)
