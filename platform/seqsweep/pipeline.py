@@ -12,7 +12,7 @@ import json
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,16 +24,17 @@ from seqsweep.errors import Outage, Refused, SearchFailed, SeqsweepError, Unavai
 from seqsweep.forks import tell_parent
 from seqsweep.ledger import PROJECTOR, Ledger, read
 from seqsweep.outage import OutageNews, Patience
-from seqsweep.records import TrialRecord
+from seqsweep.records import TrialRecord, model_name
 from seqsweep.result import SweepResult
 from seqsweep.store.lease import Lease
-from seqsweep.store.records import Store, SweepState
+from seqsweep.store.records import StageRecord, Store, SweepState
 from seqsweep.submission import changed, current_facts, digest, enter, forked, identity, specification
 from seqsweep.tracking.projector import Projector
 
 if TYPE_CHECKING:
     from seqsweep.data.batch import Prepared
     from seqsweep.sweep import Progress
+    from seqsweep.training.predict import Member
 
 _PROJECTION_GRACE = 20.0
 """Seconds at the end of a run for MLflow to take what is left; `seqsweep project` brings the rest."""
@@ -145,10 +146,11 @@ class _Run:
                 return SweepState.STOPPED, "stopped before its budget was spent"
         with self.ledger("evaluate"):
             winner = self.patiently(self._winner)
-            self.patiently(self._evaluate, data, winner)
+            picks = self.patiently(self._ensemble, data, winner)
+            self.patiently(self._evaluate, data, winner, picks)
         with self.ledger("register"):
             if self.sweep.registration is not None:
-                self.patiently(self._register, data, winner)
+                self.patiently(self._register, data, winner, picks)
             if self.sweep.promote is not None:
                 self.patiently(self._promote, data)
         return SweepState.FINISHED, ""
@@ -269,37 +271,73 @@ class _Run:
         self.observer.stage(stage, f"unchanged: {what}")
         return True
 
-    def _evaluate(self, data: tuple[Prepared, ...], winner: TrialRecord) -> None:
-        key = digest([self._search_key(), winner.number, self.spec["evaluate"]])
-        if self._stage_done("evaluate", key, f"trial {winner.number} was scored on the test part"):
+    def _ensemble(self, data: tuple[Prepared, ...], winner: TrialRecord) -> Mapping[int, int]:
+        """Trial -> how often it counts: the best alone, or with others where their mean is better on validation."""
+        if self.sweep.ensemble is None:
+            return {winner.number: 1}
+        having = self.store.weighted_trials(self.sweep.name)
+        best = [record for record in self.store.best_trials(
+            self.sweep.name, goal_sign(self.sweep), self.sweep.keep.checkpoints) if record.number in having]
+        if not best:
+            return {winner.number: 1}
+        key = digest([self._search_key(), self.spec["ensemble"], [record.number for record in best]])
+        known = self.store.stage(self.sweep.name, "ensemble")
+        if known is not None and self._stage_done("ensemble", key, str(known.value["said"])):
+            value = known.value
+        else:
+            from seqsweep.evaluation.ensemble import select
+
+            found = select(self.sweep.task, self.sweep.metric, self.sweep.ensemble.size,
+                           map(self._member, best), data)
+            value = {"picks": list(found.picks.items()), "validation": found.validation, "alone": found.alone,
+                     "better": found.better, "said": str(found)}
+            self.store.put_stage(self.lease, "ensemble", key, value)
+            self.observer.stage("ensemble", value["said"])
+        return dict(value["picks"]) if value["better"] else {winner.number: 1}
+
+    def _evaluate(self, data: tuple[Prepared, ...], winner: TrialRecord, picks: Mapping[int, int]) -> None:
+        name, tried = model_name(picks), self._tried()
+        key = digest([self._search_key(), winner.number, self.spec["evaluate"], *([tried.key] if tried else ())])
+        if self._stage_done("evaluate", key, f"{name} was scored on the test part"):
             return
         from seqsweep.evaluation.leaderboard import evaluate, leaderboard
 
         config = fit_config(self.sweep, winner.trial.params, winner.trial.seed)
-        found = evaluate(config, self._weights(data, winner), data,
-                         with_baselines=self.sweep.evaluate.baselines == "auto")
-        uses = self.store.touch_test(data[0].info.data_hash, self.sweep.name, f"trial {winner.number}")
+        found = evaluate(self._members(data, picks), data, with_baselines=self.sweep.evaluate.baselines == "auto")
+        uses = self.store.touch_test(data[0].info.data_hash, self.sweep.name, name)
         board = leaderboard(config.metric, config.task, winner.number,
-                            self.store.trials(self.sweep.name, curves=False), found, top=1)
+                            self.store.trials(self.sweep.name, curves=False), found, top=1,
+                            ensemble=tried.value if tried else None)
         self.store.put_stage(self.lease, "evaluate", key, {
             "headline": board.headline, "winner": winner.number, "rows": [asdict(row) for row in board.rows],
             "test_uses": uses})
-        self.observer.stage("evaluate", f"trial {winner.number} and {len(found.baselines)} baselines were scored "
-                                        "on the test part")
+        self.observer.stage("evaluate", f"{name} and {len(found.baselines)} baselines were scored on the test part")
 
-    def _weights(self, data: tuple[Prepared, ...], winner: TrialRecord) -> bytes:
-        """The winner's weights, with its quantiles calibrated where the task says so."""
+    def _tried(self) -> StageRecord | None:
+        """What the stage `ensemble` gave; None where the sweep asks for none."""
+        return None if self.sweep.ensemble is None else self.store.stage(self.sweep.name, "ensemble")
+
+    def _members(self, data: tuple[Prepared, ...], picks: Mapping[int, int]) -> tuple[Member, ...]:
+        """What won, with its quantiles calibrated where the task says so."""
         from seqsweep.training.calibration import calibrated
 
-        weights = self.store.best_weights(self.sweep.name, winner.number)
-        if weights is None:
-            raise SearchFailed(f"the weights of trial {winner.number} are not in the store")
-        return calibrated(fit_config(self.sweep, winner.trial.params, winner.trial.seed), weights, data)
+        records = {record.number: record for record in self.store.trials(self.sweep.name, curves=False)}
+        members = [replace(self._member(records[number]), picks=count) for number, count in picks.items()]
+        return calibrated(members, data)
 
-    def _register(self, data: tuple[Prepared, ...], winner: TrialRecord) -> None:
-        key = digest([self._search_key(), winner.number, self.spec["register"]])
+    def _member(self, record: TrialRecord) -> Member:
+        from seqsweep.training.predict import Member
+
+        weights = self.store.best_weights(self.sweep.name, record.number)
+        if weights is None:
+            raise SearchFailed(f"the weights of trial {record.number} are not in the store")
+        return Member(record.number, fit_config(self.sweep, record.trial.params, record.trial.seed), weights)
+
+    def _register(self, data: tuple[Prepared, ...], winner: TrialRecord, picks: Mapping[int, int]) -> None:
+        what = winner.number if len(picks) == 1 else model_name(picks)
+        key = digest([self._search_key(), what, self.spec["register"]])
         known = self.store.stage(self.sweep.name, "register")
-        if known is not None and self._still_registered(known.value, winner) and self._stage_done(
+        if known is not None and self._still_registered(known.value, picks) and self._stage_done(
                 "register", key, str(known.value["version"])):
             return
         from seqsweep.promotion import register_winner
@@ -309,18 +347,18 @@ class _Run:
             if not self.projector.flush(_PROJECTION_GRACE) and isinstance(self.projector.failure, Outage):
                 raise self.projector.failure
         stage = self.store.stage(self.sweep.name, "evaluate")
-        version = register_winner(self.lease.sweep, self.sweep, winner, self._weights(data, winner), data,
+        version = register_winner(self.lease.sweep, self.sweep, winner, self._members(data, picks), data,
                                   stage.value if stage else {}, self.settings)
         self.store.put_stage(self.lease, "register", key, {"version": str(version), "run": version.run_id})
         alias = self.sweep.registration.alias if self.sweep.registration else ""
         self.observer.stage("register", f"{version} @{alias}")
 
-    def _still_registered(self, stage: Mapping[str, Any], winner: TrialRecord) -> bool:
+    def _still_registered(self, stage: Mapping[str, Any], picks: Mapping[int, int]) -> bool:
         """Whether the registry has what was registered; a registry that was deleted and made anew does not."""
         from seqsweep.promotion import registered_winner
 
         try:
-            found = registered_winner(self.lease.sweep, self.sweep, winner, self.settings)
+            found = registered_winner(self.lease.sweep, self.sweep, picks, self.settings)
         except Unavailable:
             return True  # it cannot be asked now, and a finished sweep is no failure because of that
         return found is not None and (str(found), found.run_id) == (stage["version"], stage["run"])

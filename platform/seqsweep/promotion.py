@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from seqsweep.config.settings import Settings
-from seqsweep.config.sweep import PromoteConfig, Sweep, fit_config
+from seqsweep.config.sweep import PromoteConfig, Sweep
 from seqsweep.config.tasks import WindowTask
 from seqsweep.data.batch import Prepared
 from seqsweep.data.prepare import prepare
@@ -21,7 +21,7 @@ from seqsweep.data.sources import read_sources
 from seqsweep.errors import Conflict, InvalidData, NotFound, Problem, Refused
 from seqsweep.evaluation.baselines import baselines
 from seqsweep.evaluation.gate import Champion, decide
-from seqsweep.records import TrialRecord
+from seqsweep.records import TrialRecord, model_name
 from seqsweep.serving import fetch
 from seqsweep.store.records import Store, SweepRecord
 from seqsweep.tracking.contest import champion_on
@@ -30,7 +30,7 @@ from seqsweep.tracking.package import build_package
 from seqsweep.tracking.packaged import Package
 from seqsweep.tracking.registry import ModelVersion, Registry, Story
 from seqsweep.tracking.runs import closing_point, find_run
-from seqsweep.training.predict import predict
+from seqsweep.training.predict import Member, predict_together
 
 Requirement = Literal["beats_champion", "beats_baseline"]
 
@@ -51,45 +51,50 @@ class Promotion:
         return asdict(self)
 
 
-def register_winner(record: SweepRecord, sweep: Sweep, winner: TrialRecord, weights: bytes,
+def register_winner(record: SweepRecord, sweep: Sweep, winner: TrialRecord, members: tuple[Member, ...],
                     data: tuple[Prepared, ...], evaluation: Mapping[str, Any], settings: Settings) -> ModelVersion:
     """Package the winner and register it once; registering again returns the version there is.
 
+    `winner`: the best trial; `members`: it alone, or the trials whose mean won, which hangs on the sweep's own run.
     `evaluation` is the stored result of the evaluate stage. Raises Unavailable where MLflow does not answer.
     """
     if sweep.registration is None or winner.outcome is None or winner.outcome.value is None:
         raise ValueError("only a trial with a value is registered, and only where the sweep says so")
-    run = find_run(settings.tracking_uri, record, winner.number)
+    picks = {member.trial: member.picks for member in members}
+    alone = len(members) == 1
+    run = find_run(settings.tracking_uri, record, winner.number if alone else None)
     if run is None:
-        raise NotFound(f"trial {winner.number} of {sweep.name} has no run in MLflow yet; "
+        raise NotFound(f"{model_name(picks) if alone else 'the sweep'} of {sweep.name} has no run in MLflow yet; "
                        f"`seqsweep project {sweep.name}` brings it")
-    figures = {f"best_val_{sweep.metric.name}": winner.outcome.value} | {
-        f"test_{name}": value for name, value in _winner_row(evaluation).items()}
-    package = Package.of(sweep=sweep.name, trial=winner.number,
-                         fit=fit_config(sweep, winner.trial.params, winner.trial.seed), data=sweep.data,
-                         prepare=sweep.prepare, prepared=data, weights=weights, figures=figures)
-    tags = {"sweep": sweep.name, "trial": str(winner.number), "data_hash": package.data_hash}
+    row = _winner_row(evaluation)
+    value = {f"best_val_{sweep.metric.name}": winner.outcome.value} if alone else {
+        f"val_{sweep.metric.name}": row["validation"]}
+    figures = value | {f"test_{name}": figure for name, figure in row.get("test", {}).items()}
+    package = Package.of(sweep=sweep.name, members=members, data=sweep.data, prepare=sweep.prepare, prepared=data,
+                         figures=figures)
+    kind, _, which = model_name(picks).partition(" ")
+    tags = {"sweep": sweep.name, kind: which, "data_hash": package.data_hash}
     name = sweep.registration.model or sweep.name
-    story = Story(model_note(sweep, name), version_note(evaluation, sweep.metric.name, sweep.name),
-                  {name: str(value) for name, value in winner.trial.params.items()},
+    params = {name: str(value) for name, value in winner.trial.params.items()} if alone else {kind: which}
+    story = Story(model_note(sweep, name), version_note(evaluation, sweep.metric.name, sweep.name), params,
                   tuple(closing_point(winner, name, value) for name, value in package.facts.figures.items()))
     with tempfile.TemporaryDirectory(prefix="seqsweep-") as folder:
         built = build_package(Path(folder) / "model", package, _example(sweep, package))
         return Registry(settings.tracking_uri).register(
-            name, built, run_id=run, key=_key(record, winner), alias=sweep.registration.alias,
+            name, built, run_id=run, key=_key(record, picks), alias=sweep.registration.alias,
             tags={f"seqsweep.{name}": value for name, value in tags.items()}, story=story)
 
 
-def registered_winner(record: SweepRecord, sweep: Sweep, winner: TrialRecord,
+def registered_winner(record: SweepRecord, sweep: Sweep, picks: Mapping[int, int],
                       settings: Settings) -> ModelVersion | None:
-    """The version that `register_winner` made of this trial; None where the registry has none."""
+    """The version that `register_winner` made of these trials; None where the registry has none."""
     if sweep.registration is None:
         return None
-    return Registry(settings.tracking_uri).registered(sweep.registration.model or sweep.name, _key(record, winner))
+    return Registry(settings.tracking_uri).registered(sweep.registration.model or sweep.name, _key(record, picks))
 
 
-def _key(record: SweepRecord, winner: TrialRecord) -> str:
-    return f"{record.uid}/{winner.number}"
+def _key(record: SweepRecord, picks: Mapping[int, int]) -> str:
+    return f"{record.uid}/{model_name(picks).removeprefix('trial ')}"
 
 
 def promote(reference: str, settings: Settings, *, to: str = "champion", margin: float = 0.0,
@@ -112,9 +117,9 @@ def promote(reference: str, settings: Settings, *, to: str = "champion", margin:
     sweep = _sweep_of(package, settings)
     data = data or prepare(sweep)
     _check_same(package, data, version)
-    candidate = predict(package.facts.fit, package.weights, data, "test")
+    candidate = predict_together(package.members, data, "test")
     with Store.open_existing(settings.store) as store:
-        uses = store.touch_test(data[0].info.data_hash, sweep.name, f"trial {package.facts.trial}")
+        uses = store.touch_test(data[0].info.data_hash, sweep.name, package.facts.model)
     champion = _champion(version.name, to, data[0], sweep, settings)
     verdict = decide(config, package.facts.fit, data[0], candidate,
                      baselines(package.facts.fit.task, data[0], "test"), champion)
@@ -126,9 +131,9 @@ def promote(reference: str, settings: Settings, *, to: str = "champion", margin:
     return Promotion(str(version), to, reasons, verdict.figures, uses)
 
 
-def _winner_row(evaluation: Mapping[str, Any]) -> Mapping[str, float]:
-    """Test figures of the winner among the rows of the evaluate stage."""
-    rows = [row["test"] for row in evaluation.get("rows", ()) if row["kind"] == "winner"]
+def _winner_row(evaluation: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The winner's among the rows of the evaluate stage."""
+    rows = [row for row in evaluation.get("rows", ()) if row["kind"] == "winner"]
     return rows[0] if rows else {}
 
 

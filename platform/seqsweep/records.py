@@ -113,3 +113,11 @@ class TrialRecord:
     def number(self) -> int:
         """The trial's number."""
         return self.trial.number
+
+
+def model_name(picks: Mapping[int, int]) -> str:
+    """`trial 18`; of several trials `ensemble 18 x3 + 4`: their mean, in which 18 counts three times and 4 once."""
+    if len(picks) == 1:
+        return f"trial {next(iter(picks))}"
+    return "ensemble " + " + ".join(f"{number} x{count}" if count > 1 else str(number)
+                                    for number, count in picks.items())

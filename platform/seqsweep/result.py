@@ -94,6 +94,12 @@ class SweepResult:
         return self._stage("register").get("version")
 
     @property
+    def ensemble(self) -> Mapping[int, int]:
+        """Trial -> how often it counts in the mean that was registered; empty where a trial stands alone."""
+        stage = self._stage("ensemble") if self.sweep.ensemble else {}
+        return dict(stage["picks"]) if stage.get("better") else {}
+
+    @property
     def gate(self) -> str:
         """What the gate said; empty where it was not asked."""
         stage = self._stage("promote")
@@ -113,7 +119,7 @@ class SweepResult:
         others = [{"name": f"trial {record.number}", "kind": "trial",
                    metric: record.outcome.value if record.outcome else None} | dict(record.trial.params)
                   for record in self._ranked(top)]
-        at = next((index + 1 for index, row in enumerate(rows) if row["kind"] == "winner"), 0)
+        at = max((index + 1 for index, row in enumerate(rows) if row["kind"] in ("winner", "ensemble")), default=0)
         return rows[:at] + [row for row in others if row["name"] not in shown] + rows[at:]
 
     def failures(self) -> list[dict[str, Any]]:
@@ -159,7 +165,8 @@ class SweepResult:
         """The outcome as plain values: what `seqsweep submit --json` prints."""
         best = self.best if self._ranked() else None
         return {"sweep": self.name, "state": self.state, "message": self.message, "headline": self.headline,
-                "best": vars(best) if best else None, "model": self.model, "gate": self.gate or None}
+                "best": vars(best) if best else None, "ensemble": self.ensemble or None, "model": self.model,
+                "gate": self.gate or None}
 
     def next_commands(self) -> list[tuple[str, str]]:
         """What to do next, each with the reason."""

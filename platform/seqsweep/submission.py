@@ -16,7 +16,7 @@ from seqsweep.config.sweep import Sweep
 from seqsweep.errors import Conflict, InvalidSweep, NotFound, Problem
 from seqsweep.store.records import Store, SweepRecord
 
-MAY_CHANGE = ("budget", "resources", "retries", "keep", "evaluate", "register", "promote")
+MAY_CHANGE = ("budget", "resources", "retries", "keep", "ensemble", "evaluate", "register", "promote")
 """Keys that may differ between two submissions of one sweep: they change no trial that is there."""
 FORKED_FROM, PARENT_UID, TOLD = "forked_from", "forked_from_uid", "forked_trials"
 """Facts of a fork: its parent's name and uid, and how many of the parent's trials its search was told."""

@@ -14,7 +14,7 @@ from seqsweep.config.training import TrainingConfig
 from seqsweep.evaluation.leaderboard import Evaluation, Scored, evaluate, leaderboard
 from seqsweep.records import Outcome, Reason, Trial, TrialRecord, TrialState
 from seqsweep.training.fit import Fit
-from seqsweep.training.predict import predict
+from seqsweep.training.predict import Member, predict
 
 MAPE = MetricConfig(name="mape", goal="minimize")
 ACCURACY = MetricConfig(name="accuracy", goal="maximize")
@@ -84,7 +84,7 @@ def test_evaluation_opens_the_test_part_for_winner_and_baselines() -> None:
                            early_stopping=None, metric=MetricConfig(name=metric, goal=None), seed=0)
         fit = Fit(config, (data,))
         fit.advance()
-        evaluation = evaluate(config, fit.best_weights(), (data,))
+        evaluation = evaluate([Member(0, config, fit.best_weights())], (data,))
         assert evaluation.winner.prediction is not None
         np.testing.assert_array_equal(evaluation.winner.prediction, predict(config, fit.best_weights(), data, "test"))
         assert np.isfinite(evaluation.winner.test[metric])
@@ -92,4 +92,4 @@ def test_evaluation_opens_the_test_part_for_winner_and_baselines() -> None:
         for each in evaluation.baselines.values():
             assert each.validation is not None
             assert set(each.test) >= set(evaluation.winner.test)
-        assert not evaluate(config, fit.best_weights(), (data,), with_baselines=False).baselines
+        assert not evaluate([Member(0, config, fit.best_weights())], (data,), with_baselines=False).baselines

@@ -11,7 +11,7 @@ from winners import Trained, classification_frame, forecasting_frame, train
 
 from seqsweep.evaluation.gate import Champion
 from seqsweep.tracking.contest import champion_on
-from seqsweep.training.predict import predict
+from seqsweep.training.predict import predict_together
 
 TASK = {"type": "forecasting", "target": "load", "horizon": 6, "context": 24, "known": ["holiday"],
         "static": ["region"], "quantiles": [0.1, 0.5, 0.9]}
@@ -22,7 +22,7 @@ def contest(champion: Trained, candidate: Trained) -> Champion:
 
 
 def own(trained: Trained) -> Any:
-    return predict(trained.package.facts.fit, trained.package.weights, trained.prepared, "test")
+    return predict_together(trained.package.members, trained.prepared, "test")
 
 
 @pytest.mark.parametrize("kind", ["forecasting", "classification"])

@@ -27,7 +27,7 @@ from seqsweep.errors import InvalidData, Refused
 from seqsweep.tracking.package import build_package, load_package
 from seqsweep.tracking.packaged import Package
 from seqsweep.tracking.registry import Registry
-from seqsweep.training.predict import predict
+from seqsweep.training.predict import predict_together
 
 
 def new_rows(frame: pd.DataFrame, target: str | None = None, future: int = 6) -> pd.DataFrame:
@@ -67,14 +67,14 @@ def test_a_package_is_read_as_it_was_written(forecaster: Trained, tmp_path: Path
         np.testing.assert_array_equal(again.row_keys[part], keys)
         assert again.row_keys[part].dtype == np.uint64
     for part in ("val", "test"):
-        np.testing.assert_array_equal(predict(again.facts.fit, again.weights, forecaster.prepared, part),
-                                      predict(package.facts.fit, package.weights, forecaster.prepared, part))
+        np.testing.assert_array_equal(predict_together(again.members, forecaster.prepared, part),
+                                      predict_together(package.members, forecaster.prepared, part))
 
 
 def test_new_rows_are_forecast_like_the_window_of_training_data_they_are(forecaster: Trained) -> None:
     """The last test window, handed in as new rows with its horizon left empty, gets the same forecast."""
     prepared = forecaster.prepared[0]
-    known = predict(forecaster.package.facts.fit, forecaster.package.weights, forecaster.prepared, "test")
+    known = predict_together(forecaster.package.members, forecaster.prepared, "test")
     samples = prepared.parts["test"]
     for series, name in enumerate(prepared.info.series):
         sample = int(np.flatnonzero(samples.series_N == series)[-1])
@@ -163,7 +163,7 @@ def test_damage_is_told(folder: Path, tmp_path: Path, file: str, content: bytes 
 
 def test_weights_are_plain_safetensors(folder: Path, forecaster: Trained) -> None:
     weights = safetensors.numpy.load_file(folder / "artifacts" / "package" / "weights.safetensors")
-    assert all(name.startswith("0/") for name in weights)
+    assert all(name.startswith("0/0/") for name in weights)
     rows = safetensors.numpy.load_file(folder / "artifacts" / "package" / "rows.safetensors")
     assert set(rows) == {"train", "val", "test"}
 

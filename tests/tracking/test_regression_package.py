@@ -13,7 +13,7 @@ from winners import Trained, loaded, train
 from seqsweep.tracking.contest import champion_on
 from seqsweep.tracking.package import build_package
 from seqsweep.tracking.packaged import Package
-from seqsweep.training.predict import predict
+from seqsweep.training.predict import predict_together
 
 TASK = {"type": "regression", "target": "remaining", "context": 5, "features": ["wear", "heat"]}
 
@@ -37,7 +37,7 @@ def trained(folder: Path, **changes: Any) -> Trained:
 def test_new_rows_are_told_what_the_same_rows_were_and_one_number_a_series(tmp_path: Path) -> None:
     winner = trained(tmp_path)
     package, (prepared,) = winner.package, winner.prepared
-    known = predict(package.facts.fit, package.weights, winner.prepared, "test")
+    known = predict_together(package.members, winner.prepared, "test")
     samples = prepared.parts["test"]
     ends = samples.start_N + samples.length_N - 1
     for n in (0, len(known) // 2, len(known) - 1):
@@ -65,7 +65,7 @@ def test_a_champion_with_another_context_meets_the_same_samples(tmp_path: Path) 
         assert found.prediction is not None
         assert found.prediction.shape == (len(candidate.parts["test"]),)
         assert found.prediction.max() <= limit
-    own = predict(new.package.facts.fit, new.package.weights, new.prepared, "test")
+    own = predict_together(new.package.members, new.prepared, "test")
     again = champion_on("demo/1", new.package, new.sweep.task, new.sweep.data, candidate).prediction
     np.testing.assert_allclose(again, own, rtol=1e-5)  # type: ignore[arg-type]
     other = trained(tmp_path / "other", task=TASK | {"target": "heat", "features": ["wear"]})
@@ -81,6 +81,6 @@ def test_the_champion_meets_a_second_file_whose_series_have_the_names_of_the_fir
                   split={"by": "random", "val": "20%"})
     found = champion_on("demo/1", new.package, new.sweep.task, new.sweep.data, new.prepared[0])
     assert found.prediction is not None
-    np.testing.assert_allclose(found.prediction, predict(new.package.facts.fit, new.package.weights, new.prepared,
+    np.testing.assert_allclose(found.prediction, predict_together(new.package.members, new.prepared,
                                                          "test"), rtol=1e-5)
     assert len(found.prediction) == 6

@@ -17,6 +17,7 @@ from seqsweep.data.batch import Prepared
 from seqsweep.data.prepare import prepare
 from seqsweep.tracking.packaged import Package
 from seqsweep.training.fit import Fit
+from seqsweep.training.predict import Member
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +78,8 @@ def train(folder: Path, kind: str, frame: pd.DataFrame | None = None, **changes:
     config = fit_config(sweep, {"hidden_size": 4, "epochs": 1, "learning_rate": 0.01}, seed=1)
     fit = Fit(config, prepared)
     fit.advance()
-    package = Package.of(sweep=sweep.name, trial=3, fit=config, data=sweep.data, prepare=sweep.prepare,
-                         prepared=prepared, weights=fit.best_weights(), figures={"test_mae": 0.5})
+    package = Package.of(sweep=sweep.name, members=[Member(3, config, fit.best_weights())], data=sweep.data,
+                         prepare=sweep.prepare, prepared=prepared, figures={"test_mae": 0.5})
     return Trained(sweep, frame, prepared, package)
 
 

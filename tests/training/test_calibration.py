@@ -9,9 +9,10 @@ from training_toys import tones, tones_config, wave, wave_config
 from seqsweep.config.sweep import FitConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.tasks.metrics import metrics_from_predictions, truth_of
-from seqsweep.training.calibration import calibrated, conformal_quantile
+from seqsweep.training.calibration import calibrated as calibrated_together
+from seqsweep.training.calibration import conformal_quantile
 from seqsweep.training.fit import Fit
-from seqsweep.training.predict import predict
+from seqsweep.training.predict import Member, predict, predict_together
 from seqsweep.training.state import unpack
 
 QUANTILES = (0.1, 0.5, 0.9)
@@ -23,6 +24,11 @@ def weights_of(data: Prepared, calibration: str = "conformal", **fields: Any) ->
     while fit.done is None:
         fit.advance()
     return config, fit.best_weights()
+
+
+def calibrated(config: FitConfig, weights: bytes, data: tuple[Prepared, ...]) -> bytes:
+    (member,) = calibrated_together([Member(0, config, weights)], data)
+    return member.weights
 
 
 def test_ranks_are_corrected_for_a_finite_sample() -> None:
@@ -74,3 +80,16 @@ def test_nothing_moves_where_nobody_asked() -> None:
     assert calibrated(config, weights, (data,)) is weights
     classes = tones_config()
     assert calibrated(classes, b"whatever", (tones(),)) == b"whatever"
+
+
+def test_of_several_their_mean_is_calibrated() -> None:
+    """A mean of calibrated quantiles would be too wide: what the members err in, others mend."""
+    data = wave(rows=600)
+    members = [Member(number, *weights_of(data, seed=number), picks=number + 1) for number in range(3)]
+    moved = calibrated_together(members, (data,))
+    truth = truth_of(members[0].fit.task, data, "val")
+    prediction = predict_together(moved, data, "val")
+    below = [(truth.y <= prediction[..., q]).mean() for q in (0, 2)]
+    assert below == pytest.approx([0.1, 0.9], abs=2 / truth.y.size)
+    offsets = [unpack(member.weights)[0]["calibration/0"] for member in moved]
+    assert all(np.array_equal(offset_DQ, offsets[0]) for offset_DQ in offsets)

@@ -153,6 +153,8 @@ def _show_leaderboard(result: SweepResult, top: int = 10) -> None:
     for row in rows:
         if row["kind"] == "winner":
             chosen = {name: value for name, value in row.items() if name in result.sweep.parameters}
+            if not chosen:
+                continue  # an ensemble: its name tells its members
             out.print(f"{row['name']}: " + ", ".join(f"{k} {cell(v, 3)}" for k, v in chosen.items() if cell(v)))
     if reasons := Counter(failure["reason"] for failure in result.failures()):
         out.print(f"failed: {', '.join(f'{count} {reason}' for reason, count in reasons.items())}; "

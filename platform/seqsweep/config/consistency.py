@@ -47,6 +47,8 @@ def check_sections(draft: Draft) -> None:
         _check_cells(draft)
     if draft.sound("early_terminate"):
         _check_pruner(draft)
+    if draft.sound("task", "ensemble", "keep", "budget"):
+        _check_ensemble(draft)
     if draft.sound("register", "promote"):
         _check_registry(draft)
     if draft.sound("resources", "deterministic"):
@@ -305,6 +307,21 @@ def _check_pruner(draft: Draft) -> None:
         draft.refuse(("early_terminate", "min_epochs"),
                      f"no trial is pruned before epoch {pruner.min_epochs}, and none has more than {max(numbers)}",
                      f"at most {max(numbers)}, or type: none")
+
+
+def _check_ensemble(draft: Draft) -> None:
+    sweep = draft.sweep
+    if sweep.ensemble is None:
+        return
+    if isinstance(sweep.task, AnomalyConfig):
+        draft.refuse(("ensemble",), "several detectors have no mean: each has a threshold of its own, and what is one "
+                     "alarm to them all may come in different rows", "remove it: the best trial alone", key=True)
+    elif sweep.keep.checkpoints == 1:
+        draft.refuse(("keep", "checkpoints"), "the weights of one trial are kept, and an ensemble is of several",
+                     "more, or no ensemble")
+    elif sweep.budget.max_trials == 1:
+        draft.refuse(("ensemble",), "there is one trial, and an ensemble is of several",
+                     "a larger budget.max_trials, or no ensemble", key=True)
 
 
 def _check_registry(draft: Draft) -> None:

@@ -187,6 +187,14 @@ class EvaluateConfig(Config):
     """Score the task's naive baselines beside the winner."""
 
 
+class EnsembleConfig(Config):
+    """The best trials together: the mean of their predictions, chosen on the validation part (Caruana et al., 2004)."""
+
+    size: int = Field(default=5, ge=2, le=50)
+    """How often a trial is picked, one trial more than once: always the one that betters the mean most. The trials to
+    pick from are those whose weights are kept, see keep.checkpoints."""
+
+
 class RegisterConfig(Config):
     """Where the winner is registered."""
 
@@ -239,6 +247,8 @@ class Sweep(Config):
     retries: int = Field(default=3, ge=0, le=100)
     """How often a trial goes on elsewhere after its worker was lost."""
     keep: KeepConfig = KeepConfig()
+    ensemble: EnsembleConfig | None = None
+    """none: the best trial alone."""
     evaluate: EvaluateConfig = EvaluateConfig()
     registration: RegisterConfig | None = Field(default=RegisterConfig(), alias="register")
     """Written `register:`; null does not register."""

@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from seqsweep.doctor.findings import Finding, Kind, Remedy
 from seqsweep.doctor.stored import Stored
+from seqsweep.doctor.sweeps import winner
 
 
 def check_registry(stored: Stored, client: MlflowClient, sweeps: set[str]) -> Iterator[Finding]:
@@ -65,31 +66,31 @@ def _stage(stored: Stored, name: str, versions: list[ModelVersion]) -> Iterator[
         yield Finding(Kind.LOST, "stage register", f"it names {value.get('version')}, which is not in the registry",
                       again)
         return
-    winner = ((stored.stages.get("evaluate") or {}).get("value") or {}).get("winner")
-    key = f"{stored.sweep['uid']}/{winner}"
-    if version.tags.get("seqsweep.key") != key:
+    model = winner(stored)
+    if version.tags.get("seqsweep.key") != f"{stored.sweep['uid']}/{model.removeprefix('trial ')}":
         yield Finding(Kind.CONTRADICTING, "stage register", f"it names {value['version']}, which is not the winner, "
-                                                            f"trial {winner}", again)
+                                                            f"{model}", again)
     if version.run_id != value.get("run"):
         yield Finding(Kind.CONTRADICTING, "stage register", f"{value['version']} is of another run than it says", again)
 
 
 def _own(stored: Stored, versions: list[ModelVersion]) -> Iterator[Finding]:
-    """Each version of this sweep is of a trial that has a value, and of no other version's trial."""
+    """Each version of this sweep is of trials that have a value, and not of what another version is of."""
     by_key: dict[str, list[str]] = defaultdict(list)
     for version in versions:
         by_key[version.tags.get("seqsweep.key", "")].append(f"{version.name}/{version.version}")
-    valued = {f"{stored.sweep['uid']}/{trial['number']}" for trial in stored.trials
+    valued = {str(trial["number"]) for trial in stored.trials
               if trial["state"] in ("complete", "pruned") and trial["value"] is not None}
     for key, names in by_key.items():
-        if not key.startswith(f"{stored.sweep['uid']}/"):
+        uid, _, model = key.partition("/")
+        if uid != stored.sweep["uid"]:
             continue
+        shown = model if model.startswith("ensemble ") else f"trial {model}"
         if len(names) > 1:
-            yield Finding(Kind.DUPLICATED, f"trial {key.rpartition('/')[2]}", f"it is registered as "
-                                                                              f"{' and '.join(sorted(names))}")
-        if key not in valued:
-            yield Finding(Kind.ORPHANED, names[0], f"it is of trial {key.rpartition('/')[2]}, and the store has no "
-                                                   "such trial with a value")
+            yield Finding(Kind.DUPLICATED, shown, f"it is registered as {' and '.join(sorted(names))}")
+        members = {member.partition(" x")[0] for member in model.removeprefix("ensemble ").split(" + ")}
+        if not members <= valued:
+            yield Finding(Kind.ORPHANED, names[0], f"it is of {shown}, and the store has no such trial with a value")
 
 
 def _version(stored: Stored, client: MlflowClient, version: ModelVersion, sweeps: set[str]) -> Iterator[Finding]:

@@ -60,7 +60,8 @@ def _may_be_exhausted(stored: Stored) -> bool:
 
 def _stages(stored: Stored) -> Iterator[Finding]:
     name, spec = stored.sweep["name"], stored.spec
-    wanted = ["search", "evaluate", *(stage for stage in ("register", "promote") if spec.get(stage) is not None)]
+    wanted = ["search", "evaluate", *(stage for stage in ("ensemble", "register", "promote")
+                                      if spec.get(stage) is not None)]
     if wanted[-1] == "promote" and "register" not in wanted:
         wanted.pop()
     for stage in wanted:
@@ -68,6 +69,7 @@ def _stages(stored: Stored) -> Iterator[Finding]:
             yield Finding(Kind.LOST, name, f"it is finished, and its stage {stage} has no result",
                           f"`seqsweep resume {name}` makes it")
     yield from _search(stored)
+    yield from _ensemble(stored)
     yield from _evaluate(stored)
 
 
@@ -78,27 +80,56 @@ def _search(stored: Stored) -> Iterator[Finding]:
         yield Finding(Kind.CONTRADICTING, "stage search", f"it told of {said}, and there are {dict(counted)}")
 
 
+def _ensemble(stored: Stored) -> Iterator[Finding]:
+    """Its members are trials with a value and weights, no more of them than were to be picked."""
+    spec, value = stored.spec.get("ensemble"), _value(stored, "ensemble")
+    if not spec or not value:
+        return
+    picks, where = dict(value.get("picks") or ()), "stage ensemble"
+    if not 1 <= sum(picks.values()) <= spec.get("size", 0) or min(picks.values()) < 1:
+        yield Finding(Kind.CONTRADICTING, where, f"it picked {sum(picks.values())} times, and was to pick "
+                                                 f"{spec.get('size')} times at the most")
+    having = {trial["number"] for trial in ranked(stored)}
+    for number in picks:
+        if number not in having:
+            yield Finding(Kind.CONTRADICTING, where, f"it picked trial {number}, which has no value")
+        elif not any(each["number"] == number and each["kind"] == "best" for each in stored.checkpoints):
+            yield Finding(Kind.LOST, f"trial {number}", "it is in the ensemble, and its weights are not in the store",
+                          f"`seqsweep resume {stored.sweep['name']}` picks again among those that are")
+
+
+def winner(stored: Stored) -> str:
+    """What won: `trial 18`, or `ensemble 18 x3 + 4`."""
+    value = _value(stored, "ensemble") if stored.spec.get("ensemble") else {}
+    if not value.get("better"):
+        return f"trial {_value(stored, 'evaluate').get('winner')}"
+    return "ensemble " + " + ".join(str(number) + (f" x{count}" if count > 1 else "")
+                                    for number, count in value.get("picks") or ())
+
+
 def _evaluate(stored: Stored) -> Iterator[Finding]:
-    value, order = _value(stored, "evaluate"), ranked(stored)
+    value, order, model = _value(stored, "evaluate"), ranked(stored), winner(stored)
     if not value:
         return
     number = value.get("winner")
-    winner = next((trial for trial in stored.trials if trial["number"] == number), None)
-    if winner is None:
+    best = next((trial for trial in stored.trials if trial["number"] == number), None)
+    if best is None:
         yield Finding(Kind.CONTRADICTING, "stage evaluate", f"its winner is trial {number}, which is not there")
     elif order and order[0]["number"] != number:
         yield Finding(Kind.CONTRADICTING, "stage evaluate", f"its winner is trial {number}, and trial "
                                                             f"{order[0]['number']} is better")
     rows = [row for row in value.get("rows") or () if isinstance(row, dict) and row.get("kind") == "winner"]
-    if winner is not None and rows and [(row.get("name"), row.get("validation")) for row in rows] != [
-            (f"trial {number}", winner["value"])]:
-        yield Finding(Kind.CONTRADICTING, "stage evaluate", f"its row of the winner is not that of trial {number}")
+    if best is not None and rows:
+        figure = best["value"] if model == f"trial {number}" else _value(stored, "ensemble").get("validation")
+        if [(row.get("name"), row.get("validation")) for row in rows] != [(model, figure)]:
+            yield Finding(Kind.CONTRADICTING, "stage evaluate", f"its row of the winner is not that of {model}")
     uses = Counter((use["sweep"], use["model"]) for use in stored.test_uses)
-    if not uses[stored.sweep["name"], f"trial {number}"]:
-        yield Finding(Kind.LOST, "stage evaluate", f"that the test part judged trial {number} was not counted")
-    for (sweep, model), times in uses.items():
+    if not uses[stored.sweep["name"], model]:
+        yield Finding(Kind.LOST, "stage evaluate", f"that the test part judged {model} was not counted")
+    for (sweep, judged), times in uses.items():
         if times > 1:
-            yield Finding(Kind.DUPLICATED, f"{model} of {sweep}", f"its use of the test part was counted {times} times")
+            yield Finding(Kind.DUPLICATED, f"{judged} of {sweep}", f"its use of the test part was counted "
+                                                               f"{times} times")
 
 
 def _value(stored: Stored, stage: str) -> dict[str, Any]:

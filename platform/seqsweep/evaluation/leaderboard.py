@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,11 +14,11 @@ from seqsweep.config.sweep import FitConfig, MetricConfig
 from seqsweep.config.tasks import METRICS, TaskConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.evaluation.baselines import baselines
-from seqsweep.records import Scalar, TrialRecord
+from seqsweep.records import Scalar, TrialRecord, model_name
 from seqsweep.tasks.metrics import metrics_from_predictions, truth_of
-from seqsweep.training.predict import predict
+from seqsweep.training.predict import Member, predict_together
 
-Kind = Literal["winner", "trial", "baseline"]
+Kind = Literal["winner", "trial", "ensemble", "baseline"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +50,8 @@ class Row:
     test: Mapping[str, float] = field(default_factory=dict)
     """Empty for trials other than the winner: the test part is opened once, for the one chosen on validation."""
     params: Mapping[str, Scalar] = field(default_factory=dict)
+    members: Mapping[int, int] = field(default_factory=dict)
+    """Of an ensemble: trial -> how often it counts in the mean."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,15 @@ class Leaderboard:
     rows: tuple[Row, ...]
 
 
-def evaluate(config: FitConfig, weights: bytes, data: tuple[Prepared, ...], device: str = "cpu",
+def evaluate(members: Sequence[Member], data: tuple[Prepared, ...], device: str = "cpu",
              with_baselines: bool = True) -> Evaluation:
-    """Open the test part for the winner and the baselines.
+    """Open the test part for the winner, one trial or several whose mean it is, and the baselines.
 
-    Weights of several folds predict as an ensemble. Baselines are fitted on the first fold; their validation value is
+    Weights of several folds predict as their mean. Baselines are fitted on the first fold; their validation value is
     the mean over folds, as a trial's is.
     """
-    test = _has(data[0], "test")
-    prediction = predict(config, weights, data, "test", device) if test else None
+    config, test = members[0].fit, _has(data[0], "test")
+    prediction = predict_together(members, data, "test", device) if test else None
     winner = Scored(None, {} if prediction is None else _metrics(config.task, data[0], "test", prediction), prediction)
     if not with_baselines:
         return Evaluation(winner, {})
@@ -81,24 +83,29 @@ def evaluate(config: FitConfig, weights: bytes, data: tuple[Prepared, ...], devi
 
 
 def leaderboard(metric: MetricConfig, task: TaskConfig, winner: int, trials: Sequence[TrialRecord],
-                evaluation: Evaluation, top: int = 10) -> Leaderboard:
+                evaluation: Evaluation, top: int = 10, ensemble: Mapping[str, Any] | None = None) -> Leaderboard:
     """Put the winner, the next best trials by validation value, and the baselines into one table.
 
-    `winner` is a trial's number. Where a baseline has the better test figure it stands first, and the headline says so.
-    Test figures are those of `metric.test`, where it is set.
+    `winner` is the number of the best trial. `ensemble`: what the stage that picked one stored; where it is `better`
+    than that trial it wins, and has the test figures. Where a baseline has the better test figure it stands first, and
+    the headline says so. Test figures are those of `metric.test`, where it is set.
     """
     chosen_by, metric = metric, metric.judged
     sign = _sign(metric, task)
     valued = [trial for trial in trials if trial.outcome is not None and trial.outcome.value is not None]
     by = _sign(chosen_by, task)
     ranked = sorted(valued, key=lambda trial: (by * _value(trial), trial.number))
-    chosen = [trial for trial in ranked if trial.number == winner]
     rows = [Row("winner", f"trial {winner}", _value(trial), evaluation.winner.test, trial.trial.params)
-            for trial in chosen]
+            for trial in ranked if trial.number == winner]
+    if ensemble and len(members := dict(ensemble["picks"])) > 1:
+        together = Row("ensemble", model_name(members), ensemble["validation"], members=members)
+        rows = [replace(together, kind="winner", test=evaluation.winner.test)] if ensemble["better"] else [
+            *rows, together]
     naive = [Row("baseline", name, scored.validation, scored.test) for name, scored in evaluation.baselines.items()]
     naive.sort(key=lambda row: _rank(row, metric, sign))
-    others = [Row("trial", f"trial {trial.number}", _value(trial), {}, trial.trial.params)
-              for trial in ranked if trial.number != winner][:top - 1]
+    shown = {row.name for row in rows}
+    others = [Row("trial", name, _value(trial), {}, trial.trial.params)
+              for trial in ranked if (name := f"trial {trial.number}") not in shown][:top - 1]
     if naive and rows and not _rank(rows[0], metric, sign) < _rank(naive[0], metric, sign):
         rows = [naive.pop(0), *rows]
     return Leaderboard(_headline(metric, sign, rows, naive, chosen_by.name), metric.name, (*rows, *others, *naive))
@@ -114,7 +121,8 @@ def _headline(metric: MetricConfig, sign: int, rows: list[Row], naive: list[Row]
     says = f"{first.name} wins: {metric.name} {_figure(ours)} on the test part{_errors(first)}"
     if first.kind == "baseline":
         theirs = rows[1].test[metric.name]
-        return (f"{says}; the best trial ({rows[1].name}) has {_figure(theirs)}{_errors(rows[1])}, "
+        ours_is = "the ensemble" if rows[1].members else "the best trial"
+        return (f"{says}; {ours_is} ({rows[1].name}) has {_figure(theirs)}{_errors(rows[1])}, "
                 f"{_distance(theirs, ours, sign)}")
     if not naive:
         return says

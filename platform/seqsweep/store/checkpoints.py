@@ -64,6 +64,13 @@ def read(connection: Connection, sweep_id: int, number: int, kind: str) -> tuple
     return None
 
 
+def weighted(connection: Connection, sweep_id: int) -> frozenset[int]:
+    """Numbers of the trials that have weights."""
+    return frozenset(connection.execute(
+        select(trials.c.number).join(checkpoints, trials.c.id == checkpoints.c.trial_id)
+        .where(trials.c.sweep_id == sweep_id, checkpoints.c.kind == BEST)).scalars())
+
+
 def last_epoch() -> Label[int | None]:
     """A column beside those of a query of trials: the epoch of the last checkpoint, NULL if there is none."""
     epoch = select(func.max(checkpoints.c.epoch)).where(

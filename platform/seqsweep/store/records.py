@@ -302,6 +302,11 @@ class Store:
             found = checkpoints.read(connection, _sweep(connection, name).id, number, checkpoints.BEST)
         return None if found is None else found[1]
 
+    def weighted_trials(self, name: str) -> frozenset[int]:
+        """Numbers of the trials whose weights were kept."""
+        with self._database.read() as connection:
+            return checkpoints.weighted(connection, _sweep(connection, name).id)
+
     def stage(self, name: str, stage: str) -> StageRecord | None:
         """Result of one pipeline stage; None if it has none."""
         return self.stages(name).get(stage)

@@ -23,7 +23,7 @@ from seqsweep.data.sources import read_sources, told_apart
 from seqsweep.errors import InvalidData
 from seqsweep.evaluation.gate import Champion
 from seqsweep.tracking.packaged import Package
-from seqsweep.training.predict import predict
+from seqsweep.training.predict import predict_together
 
 Predictions = npt.NDArray[Any]
 
@@ -50,10 +50,10 @@ def _predict(package: Package, rows: pd.DataFrame, test: Samples, device: str) -
     """Raise InvalidData where some sample of the test part cannot be made from the rows."""
     if isinstance(package.facts.fit.task, AnomalyConfig):
         folds = package.transform(rows, "all")
-        judged = predict(package.facts.fit, package.weights, folds, "predict", device)
+        judged = predict_together(package.members, folds, "predict", device)
         return judged[_places(folds[0].parts["predict"].key_N, test.key_N)]
     folds = tuple(_test_part(fold, test.key_N) for fold in package.transform(rows, "all"))
-    return predict(package.facts.fit, package.weights, folds, "test", device)
+    return predict_together(package.members, folds, "test", device)
 
 
 def _rows(package: Package, data: DataConfig) -> pd.DataFrame:

@@ -75,6 +75,12 @@ def test_figures(stage: StageRecord) -> dict[str, float]:
             for name, value in row["test"].items() if math.isfinite(value)}
 
 
+def members(evaluation: Mapping[str, Any]) -> Mapping[str, int]:
+    """Of an ensemble that won: trial -> how often it counts; empty where a trial stands alone."""
+    rows = [row for row in evaluation["rows"] if row["kind"] == "winner"]
+    return rows[0].get("members") or {} if rows else {}
+
+
 def view_tag(record: SweepRecord) -> str:
     """Tag of the experiment that holds the view of this sweep's trials."""
     return f"{_OURS}{record.uid}"
@@ -119,6 +125,10 @@ def _table(evaluation: Mapping[str, Any], metric: str) -> str:
 
 
 def _winner(evaluation: Mapping[str, Any]) -> str:
+    if several := members(evaluation):
+        whole = sum(several.values())
+        return "The mean of " + ", ".join(f"trial {number} ({count} of {whole} parts)" for number, count in
+                                          several.items())
     params: Mapping[str, object] = next((row["params"] for row in evaluation["rows"] if row["kind"] == "winner"), {})
     told = ", ".join(f"`{name}` {_figure(value)}" for name, value in params.items())
     return f"Parameters of trial {evaluation['winner']}: {told}"

@@ -1,7 +1,7 @@
 """A trained model with everything needed to predict from new data, as three files: JSON and safetensors, no pickle.
 
     package.json           what was trained, how data were prepared, figures, versions
-    weights.safetensors    the weights of all folds
+    weights.safetensors    the weights of each member and fold
     rows.safetensors       hashes of the rows of each part, for the gate
 
 This module travels inside the package: it imports nothing that a serving machine does not have.
@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -31,31 +32,52 @@ from seqsweep.data.batch import DataInfo, Keys, Prepared
 from seqsweep.data.predict import transform
 from seqsweep.data.results import prediction_table
 from seqsweep.errors import InvalidData, Problem
-from seqsweep.training.predict import predict
-from seqsweep.training.state import pack, unpack
+from seqsweep.records import model_name
+from seqsweep.training.predict import Member, predict_together
+from seqsweep.training.state import pack, scoped, unpack, within
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2
+"""In format 1 there is one trial, and no members."""
 _FACTS, _WEIGHTS, _ROWS = "package.json", "weights.safetensors", "rows.safetensors"
+
+
+class MemberFacts(Config):
+    """What of a member is no array."""
+
+    trial: int
+    """Number of the trial."""
+    picks: int
+    """How often it counts in the mean of the members."""
+    fit: FitConfig
+    weights: dict[str, Any]
+    """What training notes beside the arrays."""
 
 
 class Facts(Config):
     """Everything of a package that is not an array."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     seqsweep_version: str = __version__
     sweep: str
     """Name of the sweep."""
-    trial: int
-    """Number of the trial."""
-    fit: FitConfig
+    members: tuple[MemberFacts, ...] = Field(min_length=1)
+    """The trials whose mean is predicted; mostly there is one."""
     data: DataConfig
     prepare: PrepareConfig
     infos: tuple[DataInfo, ...]
     """How each fold's data were prepared."""
-    weights: dict[str, Any]
-    """What training notes beside the arrays."""
     figures: dict[str, float] = {}
-    """Metrics by part: `best_val_mae`, `test_mae`; only finite ones."""
+    """Metrics by part: `best_val_mae`, or of several members `val_mae`, and `test_mae`; only finite ones."""
+
+    @property
+    def fit(self) -> FitConfig:
+        """What the first member was trained by; task and metric are those of each."""
+        return self.members[0].fit
+
+    @property
+    def model(self) -> str:
+        """`trial 18`, or `ensemble 18 x3 + 4`."""
+        return model_name({member.trial: member.picks for member in self.members})
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,22 +85,23 @@ class Package:
     """What a registered version holds."""
 
     facts: Facts
-    weights: bytes
-    """As `seqsweep.training.fit.Fit.best_weights` gave them."""
+    members: tuple[Member, ...]
     row_keys: Mapping[str, Keys]
     """Part -> sorted hashes of the rows whose targets or labels it uses, over all folds."""
 
     @classmethod
-    def of(cls, *, sweep: str, trial: int, fit: FitConfig, data: DataConfig, prepare: PrepareConfig,
-           prepared: tuple[Prepared, ...], weights: bytes, figures: Mapping[str, float]) -> Package:
-        """Gather a winner's package; `prepared` are the folds it was trained on."""
+    def of(cls, *, sweep: str, members: Sequence[Member], data: DataConfig, prepare: PrepareConfig,
+           prepared: tuple[Prepared, ...], figures: Mapping[str, float]) -> Package:
+        """Gather a winner's package; `prepared` are the folds its members were trained on."""
         finite = {name: float(value) for name, value in figures.items() if math.isfinite(value)}
-        facts = Facts(sweep=sweep, trial=trial, fit=fit, data=data, prepare=prepare,
-                      infos=tuple(fold.info for fold in prepared), weights=unpack(weights)[1], figures=finite)
+        told = tuple(MemberFacts(trial=member.trial, picks=member.picks, fit=member.fit,
+                                 weights=unpack(member.weights)[1]) for member in members)
+        facts = Facts(sweep=sweep, members=told, data=data, prepare=prepare,
+                      infos=tuple(fold.info for fold in prepared), figures=finite)
         parts = {part for fold in prepared for part in fold.row_keys}
         keys = {part: np.unique(np.concatenate([fold.row_keys[part] for fold in prepared if part in fold.row_keys]))
                 for part in sorted(parts)}
-        return cls(facts, weights, keys)
+        return cls(facts, tuple(members), keys)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -97,25 +120,29 @@ class Package:
     def write(self, folder: Path) -> None:
         """Write the three files into an existing folder."""
         (folder / _FACTS).write_text(self.facts.model_dump_json(indent=1), encoding="utf-8")
-        save_file(_contiguous(unpack(self.weights)[0]), folder / _WEIGHTS)
+        arrays = [scoped(str(number), unpack(member.weights)[0]) for number, member in enumerate(self.members)]
+        save_file(_contiguous(dict(ChainMap(*arrays))), folder / _WEIGHTS)
         save_file({part: keys.view(np.int64) for part, keys in self.row_keys.items()}, folder / _ROWS)
 
     @classmethod
     def read(cls, folder: Path, name: str = "") -> Package:
         """Read what `write` wrote; `name`: what errors call it, the folder by default.
 
-        Raises InvalidData where a file is missing, damaged or of a later format.
+        Raises InvalidData where a file is missing, damaged or of a later format. Format 1 is read, too.
         """
         name = name or str(folder)
         try:
-            text = (folder / _FACTS).read_text(encoding="utf-8")
-            _require_format(text, name)
-            facts = Facts.model_validate_json(text)
+            told = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+            version = _known_format(told, name)
+            facts = Facts.model_validate_json(json.dumps(_with_members(told) if version == 1 else told))
             weights, rows = load_file(folder / _WEIGHTS), load_file(folder / _ROWS)
         except (OSError, ValueError, ValidationError, SafetensorError) as error:
             first_line = str(error).partition("\n")[0]
             raise InvalidData(Problem(name, f"this is no whole model package: {first_line}")) from error
-        return cls(facts, pack(weights, facts.weights), {part: keys.view(np.uint64) for part, keys in rows.items()})
+        arrays = scoped("0", weights) if version == 1 else weights
+        members = tuple(Member(member.trial, member.fit, pack(within(str(number), arrays), member.weights),
+                               member.picks) for number, member in enumerate(facts.members))
+        return cls(facts, members, {part: keys.view(np.uint64) for part, keys in rows.items()})
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Predict from new rows, with the columns and in the units of the training file.
@@ -123,7 +150,7 @@ class Package:
         Raises InvalidData, which lists every problem of the rows.
         """
         folds = self.transform(frame)
-        prediction = predict(self.facts.fit, self.weights, folds, "predict")
+        prediction = predict_together(self.members, folds, "predict")
         return prediction_table(folds[0], prediction, self.facts.fit.task)
 
     def transform(self, frame: pd.DataFrame, origins: Literal["last", "all"] = "last") -> tuple[Prepared, ...]:
@@ -138,8 +165,17 @@ def _contiguous(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
 
 
-def _require_format(text: str, name: str) -> None:
-    found = json.loads(text).get("format_version")
-    if found != FORMAT_VERSION:
+def _known_format(told: Any, name: str) -> int:
+    found = told.get("format_version") if isinstance(told, dict) else None
+    if found not in (1, FORMAT_VERSION):
         raise InvalidData(Problem(name, f"the package has format {found}; this seqsweep {__version__} reads "
-                                  f"format {FORMAT_VERSION}", "install the seqsweep that wrote it, or a later one"))
+                                  f"formats 1 and {FORMAT_VERSION}", "install the seqsweep that wrote it, or a later "
+                                  "one"))
+    return int(found)
+
+
+def _with_members(told: dict[str, Any]) -> dict[str, Any]:
+    """Facts of format 1 as those of format 2."""
+    member = {key: told[key] for key in ("trial", "fit", "weights") if key in told}
+    rest = {key: value for key, value in told.items() if key not in member}
+    return rest | {"format_version": FORMAT_VERSION, "members": [member | {"picks": 1}]}

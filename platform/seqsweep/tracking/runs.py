@@ -27,6 +27,7 @@ from seqsweep.store.records import Store, SweepRecord, SweepState
 from seqsweep.tracking.client import answering, connect
 from seqsweep.tracking.notes import (
     dataset,
+    members,
     superfluous_views,
     sweep_note,
     test_figures,
@@ -157,7 +158,8 @@ class Runs:
         if child is None:
             return  # it ended after the trials were projected
         points = [closing_point(winner, name, value) for name, value in test_figures(stage).items()]
-        self._log(child.run_id, points, {}, {})
+        if not members(stage.value):  # an ensemble's are on the sweep's run alone
+            self._log(child.run_id, points, {}, {})
         noted = self._client.get_run(self._parent).data.tags.get(NOTED_TAG)
         note = sweep_note(stage.value, self._metric.removeprefix("val_"), view_link(self._experiment, sweep))
         self._log(self._parent, points, {}, {} if noted == stage.key else {

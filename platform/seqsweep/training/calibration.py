@@ -6,36 +6,43 @@ Shapes: N windows, H steps of the horizon, D targets, Q quantiles, M points of o
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from seqsweep.config.sweep import FitConfig
 from seqsweep.config.tasks import ForecastingConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.tasks.metrics import truth_of
-from seqsweep.training.predict import CALIBRATION, predict_folds
+from seqsweep.training.predict import CALIBRATION, Member, mean_of, predict_folds
 from seqsweep.training.state import pack, scoped, unpack
 
 Floats64 = npt.NDArray[np.float64]
 
 
-def calibrated(config: FitConfig, weights: bytes, data: tuple[Prepared, ...]) -> bytes:
+def calibrated(members: Sequence[Member], data: tuple[Prepared, ...]) -> tuple[Member, ...]:
     """Put into the weights by how much each quantile is moved, where `task.calibration` asks for it.
 
     Conformalized quantile regression (Romano, Patterson & Candes, 2019), its form that treats each tail by itself: the
     quantile q of target d is moved by the q-quantile, with the correction for a finite sample, of truth less forecast
-    over all windows and steps of the validation part, in scaled units. The median stays. Each fold has its own.
+    over all windows and steps of the validation part, in scaled units. The median stays. Each fold has its own. Of
+    several members their mean is calibrated: each is moved by the same.
     Windows of one series are not exchangeable, nor are two parts of a series in time: the coverage is no promise.
     """
-    task = config.task
+    task = members[0].fit.task
     if not isinstance(task, ForecastingConfig) or task.calibration == "none":
-        return weights
+        return tuple(members)
+    each = [predict_folds(member.fit, member.weights, data, "val") for member in members]
+    means = [mean_of(fold, [member.picks for member in members]) for fold in zip(*each, strict=True)]
+    offsets = {str(number): offsets_of(task, fold, mean) for number, (fold, mean)
+               in enumerate(zip(data, means, strict=True))}
+    return tuple(replace(member, weights=_moved_by(member.weights, offsets)) for member in members)
+
+
+def _moved_by(weights: bytes, offsets: Mapping[str, Floats64]) -> bytes:
     arrays, meta = unpack(weights)
-    each = predict_folds(config, weights, data, "val")
-    offsets = {str(number): offsets_of(task, fold, prediction) for number, (fold, prediction)
-               in enumerate(zip(data, each, strict=True))}
     return pack(arrays | scoped(CALIBRATION, offsets), meta)
 
 

@@ -1,8 +1,9 @@
-"""Predictions of trained weights in data units; with folds the mean of their models (an ensemble)."""
+"""Predictions of trained weights in data units: the mean of a trial's folds, and of several trials (ensembles)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,37 @@ from seqsweep.training.state import unpack, within
 
 CALIBRATION = "calibration"
 """Scope of what a calibration adds to weights: of each fold `(D, Q)`, by how much quantiles move, in scaled units."""
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A trial's trained model, alone or among those whose mean is told."""
+
+    trial: int
+    fit: FitConfig
+    weights: bytes
+    """As `seqsweep.training.fit.Fit.best_weights` gave them."""
+    picks: int = 1
+    """How often it counts in the mean."""
+
+
+def predict_together(members: Sequence[Member], data: tuple[Prepared, ...] | Prepared, part: str,
+                     device: str = "cpu") -> npt.NDArray[np.float64]:
+    """Return the mean of the members' predictions, shaped as `predict` gives them; of one member it is its own."""
+    return mean_of([predict(member.fit, member.weights, data, part, device) for member in members],
+                   [member.picks for member in members])
+
+
+def mean_of(predictions: Sequence[npt.NDArray[np.float64]], picks: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Return the weighted mean of predictions of one shape.
+
+    Quantiles are averaged one by one (Vincent, 1912; Lichtendahl et al., 2013), which leaves them in their order.
+    """
+    total = picks[0] * predictions[0]
+    for prediction, count in zip(predictions[1:], picks[1:], strict=True):
+        total += count * prediction
+    mean: npt.NDArray[np.float64] = total / sum(picks)
+    return mean
 
 
 def predict(config: FitConfig, weights: bytes, data: tuple[Prepared, ...] | Prepared, part: str,
