@@ -17,7 +17,7 @@ from shell import SEQSWEEP, answer, environment, refusal, seqsweep
 from small_sweeps import forecasting, write_series
 
 VERBS = ("init", "validate", "schema", "plan", "submit", "list", "status", "stop", "resume", "leaderboard", "project",
-         "predict", "promote", "rollback", "doctor")
+         "predict", "export", "promote", "rollback", "doctor")
 
 
 @pytest.fixture(scope="module")
@@ -256,6 +256,15 @@ def test_promote_is_refused_with_its_own_exit_code(folder: Path, done: dict[str,
     found = refusal(folder, "promote", "load/1", exit_code=7)
     assert found["error"] == "Refused"
     assert any("beats_baseline: no" in problem["what"] for problem in found["problems"])
+
+
+def test_export_writes_a_program_or_says_why_not(folder: Path, done: dict[str, Any]) -> None:
+    told = answer(folder, "export", "load/2", "--out", "load.pt2")
+    assert (told["model"], told["steps"], told["gives"]) == ("load/2", 15, "scaled values")
+    assert (folder / "load.pt2").is_file()
+    assert "reads  (batch, 15, 2): load, promo" in seqsweep(folder, "export", "load/2", "--out", "load.pt2").stdout
+    assert "a program is no .pkl" in seqsweep(folder, "export", "load", "--out", "load.pkl", exit_code=4).stderr
+    assert "there is no folder" in seqsweep(folder, "export", "load", "--out", "no/load.pt2", exit_code=5).stderr
 
 
 def test_rollback_and_promote_again(folder: Path, done: dict[str, Any]) -> None:

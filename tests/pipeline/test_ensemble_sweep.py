@@ -26,11 +26,11 @@ from seqsweep.config.settings import Settings
 from seqsweep.config.sweep import FitConfig, fit_config
 from seqsweep.data.prepare import prepare
 from seqsweep.doctor.examination import examine
-from seqsweep.errors import InvalidSweep
+from seqsweep.errors import InvalidSweep, Refused
 from seqsweep.evaluation import ensemble
 from seqsweep.promotion import promote
 from seqsweep.result import SweepResult
-from seqsweep.serving import fetch
+from seqsweep.serving import export_file, fetch
 from seqsweep.store.records import Store
 from seqsweep.submission import identity, specification
 from seqsweep.tasks.metrics import metrics_from_predictions, truth_of
@@ -116,8 +116,8 @@ def test_its_figures_are_those_of_the_mean_of_its_members(finished: SweepResult,
     task, board = finished.sweep.task, finished.leaderboard_rows()
     assert len(members) > 1
     assert sum(member.picks for member in members) <= 5
-    by_hand = {part: sum(member.picks * predict(member.fit, member.weights, data, part) for member in members)
-               / sum(member.picks for member in members) for part in ("val", "test")}
+    by_hand = {part: np.average([predict(member.fit, member.weights, data, part) for member in members], axis=0,
+                                weights=[member.picks for member in members]) for part in ("val", "test")}
     figures = {part: metrics_from_predictions(task, by_hand[part], truth_of(task, data[0], part))["mae"]
                for part in by_hand}
     assert board[0]["kind"] == "winner"
@@ -227,6 +227,12 @@ def test_of_one_member_it_is_that_member_to_the_bit(finished: SweepResult, setti
                                       predict(member.fit, member.weights, data, "test"))
 
 
+def test_it_is_no_program(finished: SweepResult, settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"several/1: it is the mean of \d trials' models"):
+        export_file("several@champion", tmp_path / "model.pt2", settings)
+    assert not list(tmp_path.iterdir())
+
+
 def test_it_is_a_champion_that_others_must_beat(finished: SweepResult, place: Path, settings: Settings) -> None:
     document = sweep(place / "load.csv", "rival", ensemble=None, register={"model": "several"},
                      budget={"max_trials": 1}, split={"by": "time", "val": "15%", "test": "20%"})
@@ -331,7 +337,7 @@ seqsweep.submit("load.yaml")
 def test_killed_between_its_stages_it_goes_on(point: str, phase: str, tmp_path: Path, finished: SweepResult,
                                               settings: Settings) -> None:
     write_series(tmp_path / "load.csv")
-    (tmp_path / "load.yaml").write_text(yaml.safe_dump(sweep(Path("load.csv"))))
+    (tmp_path / "load.yaml").write_text(yaml.safe_dump(sweep(Path("load.csv")), sort_keys=False))
     killed = subprocess.run([sys.executable, "-c", KILLED, str(Path(__file__).parents[1]), point, phase],
                             capture_output=True, text=True, cwd=tmp_path, env=environment())
     assert killed.returncode == -9, killed.stderr

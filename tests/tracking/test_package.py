@@ -71,6 +71,23 @@ def test_a_package_is_read_as_it_was_written(forecaster: Trained, tmp_path: Path
                                       predict_together(package.members, forecaster.prepared, part))
 
 
+def test_a_package_of_format_1_predicts_as_ever(forecaster: Trained, tmp_path: Path) -> None:
+    """As it was before there were members: one trial's facts and weights stood for themselves."""
+    package = forecaster.package
+    package.write(tmp_path)
+    told = json.loads((tmp_path / "package.json").read_text())
+    (member,) = told.pop("members")
+    del told["steps"], member["picks"]
+    (tmp_path / "package.json").write_text(json.dumps(told | member | {"format_version": 1}))
+    weights = safetensors.numpy.load_file(tmp_path / "weights.safetensors")
+    safetensors.numpy.save_file({name.removeprefix("0/"): array for name, array in weights.items()},
+                                tmp_path / "weights.safetensors")
+    again = Package.read(tmp_path)
+    assert again.facts.model == "trial 3"
+    rows = new_rows(forecaster.frame, "load")
+    pd.testing.assert_frame_equal(again.predict(rows), package.predict(rows))
+
+
 def test_new_rows_are_forecast_like_the_window_of_training_data_they_are(forecaster: Trained) -> None:
     """The last test window, handed in as new rows with its horizon left empty, gets the same forecast."""
     prepared = forecaster.prepared[0]

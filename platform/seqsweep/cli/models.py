@@ -1,4 +1,4 @@
-"""The verbs about registered models: predict, promote, rollback."""
+"""The verbs about registered models: predict, export, promote, rollback."""
 
 from __future__ import annotations
 
@@ -32,6 +32,27 @@ def predict(model: Annotated[str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]
     else:
         found.to_csv(out_file, index=False)
         err.print(f"wrote {len(found)} rows to {out_file}")
+
+
+@app.command()
+def export(model: Annotated[str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", show_default=False)],
+           out_file: Annotated[Path, typer.Option("--out", help="`.pt2` for torch.export, `.onnx` for ONNX.",
+                                                  show_default=False)], json: Json = False) -> None:
+    """Write a registered model as a program for runtimes without seqsweep; its data come prepared and scaled."""
+    from seqsweep.cli.output import err, out, print_json
+    from seqsweep.config.settings import load_settings
+    from seqsweep.serving import export_file
+
+    with err.status("tracing the model"):
+        told = export_file(model, out_file, load_settings())
+    if json:
+        print_json(told)
+        return
+    out.print(f"wrote {told['model']} to {told['file']}")
+    out.print(f"  reads  (batch, {told['steps']}, {len(told['features'])}): {', '.join(told['features'])}")
+    if told["static"]:
+        out.print(f"         (batch, {len(told['static'])}): {', '.join(told['static'])}")
+    out.print(f"  gives  {told['gives']}" + (f" of {', '.join(told['classes'])}" if told["classes"] else ""))
 
 
 @app.command()

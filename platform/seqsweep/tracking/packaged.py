@@ -66,6 +66,8 @@ class Facts(Config):
     prepare: PrepareConfig
     infos: tuple[DataInfo, ...]
     """How each fold's data were prepared."""
+    steps: tuple[int, int] = (0, 0)
+    """Least and most rows of a sample; unknown in packages of format 1."""
     figures: dict[str, float] = {}
     """Metrics by part: `best_val_mae`, or of several members `val_mae`, and `test_mae`; only finite ones."""
 
@@ -96,8 +98,10 @@ class Package:
         finite = {name: float(value) for name, value in figures.items() if math.isfinite(value)}
         told = tuple(MemberFacts(trial=member.trial, picks=member.picks, fit=member.fit,
                                  weights=unpack(member.weights)[1]) for member in members)
+        lengths = [samples.length_N for fold in prepared for samples in fold.parts.values() if len(samples)]
         facts = Facts(sweep=sweep, members=told, data=data, prepare=prepare,
-                      infos=tuple(fold.info for fold in prepared), figures=finite)
+                      infos=tuple(fold.info for fold in prepared), figures=finite,
+                      steps=(min(int(each.min()) for each in lengths), max(int(each.max()) for each in lengths)))
         parts = {part for fold in prepared for part in fold.row_keys}
         keys = {part: np.unique(np.concatenate([fold.row_keys[part] for fold in prepared if part in fold.row_keys]))
                 for part in sorted(parts)}

@@ -1,19 +1,89 @@
-"""A trained model as a torch.export program, for runtimes without seqsweep. The data come to it prepared and scaled."""
+"""A trained model as a program for runtimes without seqsweep, whose data come prepared and scaled."""
 
 from __future__ import annotations
 
 import copy
+import importlib.util
+import logging
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from seqsweep.data.batch import Prepared
-from seqsweep.errors import InvalidData, InvalidSweep, Problem
+from seqsweep.config.tasks import AnomalyConfig
+from seqsweep.data.batch import DataInfo, Prepared, Samples
+from seqsweep.errors import InvalidData, InvalidSweep, NotFound, Problem, Unavailable
 from seqsweep.models.recurrent import Recurrent
 from seqsweep.tasks.batch import Arrays, Batch
 from seqsweep.tasks.learner import Learner
+from seqsweep.training.fold import build_learner, load_weights
+from seqsweep.training.predict import Member
+from seqsweep.training.state import unpack, within
+
+
+def export_member(member: Member, info: DataInfo, steps: tuple[int, int]) -> ExportedProgram:
+    """Return a trained trial's program; see `export`. `steps`: least and most rows of its samples.
+
+    Raises InvalidSweep also for a trial of several folds and for a detector of anomalies.
+    """
+    arrays, meta = unpack(member.weights)
+    if meta["folds"] > 1:
+        raise InvalidSweep(Problem("split.folds", f"it is the mean of {meta['folds']} folds' models, which scale their "
+                                   "data each in its own way", "a sweep without folds"))
+    if isinstance(member.fit.task, AnomalyConfig):
+        raise InvalidSweep(Problem("task", "it tells errors, and a score holds them against those of a thousand rows "
+                                   "before, which is no part of the model", "predict"))
+    data = _sketch(info, steps)
+    learner = build_learner(member.fit, data)
+    load_weights(learner, within("0", arrays))
+    return export(learner, data)
+
+
+def save(program: ExportedProgram, path: Path) -> None:
+    """Write a program: `.pt2` holds JSON and raw tensors and no pickle, `.onnx` is ONNX.
+
+    Raises Unavailable where what writes ONNX is not installed.
+    """
+    SAVERS[path.suffix](program, path)
+
+
+def check_place(path: Path) -> None:
+    """Raise InvalidData for an ending that `save` does not know, NotFound where there is no such folder."""
+    if path.suffix not in SAVERS:
+        raise InvalidData(Problem(str(path), f"a program is no {path.suffix or 'file without an ending'}",
+                                  " or ".join(SAVERS)))
+    if not path.parent.is_dir():
+        raise NotFound(Problem(str(path), f"there is no folder {path.parent}"))
+
+
+def _save_pt2(program: ExportedProgram, path: Path) -> None:
+    program.example_inputs = None  # they would be pickled
+    torch.export.save(program, path)
+
+
+def _save_onnx(program: ExportedProgram, path: Path) -> None:
+    if importlib.util.find_spec("onnxscript") is None:
+        raise Unavailable(Problem(str(path), "ONNX is written by onnxscript, which is not installed",
+                                  "pip install 'seqsweep[onnx]'; or a .pt2 file, which needs torch alone"))
+    told = logging.getLogger("torch.onnx")
+    level = told.level
+    try:
+        told.setLevel(logging.ERROR)  # it tells of each library that it could do without
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            converted = torch.onnx.export(program, dynamo=True, verbose=False, output_names=["output"])
+    finally:
+        told.setLevel(level)
+    assert converted is not None  # noqa: S101  as it is with dynamo=True
+    converted.save(path)
+
+
+SAVERS: dict[str, Callable[[ExportedProgram, Path], None]] = {".pt2": _save_pt2, ".onnx": _save_onnx}
+"""How a program is written, by the ending of the file."""
 
 
 def export(learner: Learner, data: Prepared) -> ExportedProgram:
@@ -39,6 +109,17 @@ def export(learner: Learner, data: Prepared) -> ExportedProgram:
     with warnings.catch_warnings():  # torch's layers keep a list of their weights beside them
         warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights", UserWarning)
         return torch.export.export(_Plain(learner), inputs, dynamic_shapes=(batch,) * len(inputs))
+
+
+def _sketch(info: DataInfo, steps: tuple[int, int]) -> Prepared:
+    """Data of the right shape that hold nothing: a sample of the least and one of the most rows."""
+    targets = max(1, len(info.targets))
+    none, two = np.zeros(0, dtype=np.int64), np.zeros(2, dtype=np.int64)
+    one_SD = np.ones((1, targets), dtype=np.float32)
+    samples = Samples(two, np.array(steps), two, none, two.astype(np.uint64))
+    return Prepared(np.zeros((max(steps), len(info.features)), dtype=np.float32),
+                    np.zeros((1, len(info.static_features)), dtype=np.float32), 0 * one_SD, one_SD, None,
+                    {"predict": samples}, {}, info)
 
 
 class _Plain(nn.Module):
