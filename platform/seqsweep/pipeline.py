@@ -12,15 +12,15 @@ import json
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from seqsweep.cluster.pool import import_ray, open_pool, ray_session
 from seqsweep.config.order import promise, waiting
 from seqsweep.config.settings import Settings
-from seqsweep.config.sweep import Sweep, fit_config, goal_sign
-from seqsweep.errors import Outage, Refused, SearchFailed, SeqsweepError, Unavailable
+from seqsweep.config.sweep import Sweep, fit_config
+from seqsweep.errors import Outage, Refused, SeqsweepError, Unavailable
 from seqsweep.forks import tell_parent
 from seqsweep.ledger import PROJECTOR, Ledger, read
 from seqsweep.outage import OutageNews, Patience
@@ -30,11 +30,11 @@ from seqsweep.store.lease import Lease
 from seqsweep.store.records import StageRecord, Store, SweepState
 from seqsweep.submission import changed, current_facts, digest, enter, forked, identity, specification
 from seqsweep.tracking.projector import Projector
+from seqsweep.winner import best_trial, candidates, members, pick
 
 if TYPE_CHECKING:
     from seqsweep.data.batch import Prepared
     from seqsweep.sweep import Progress
-    from seqsweep.training.predict import Member
 
 _PROJECTION_GRACE = 20.0
 """Seconds at the end of a run for MLflow to take what is left; `seqsweep project` brings the rest."""
@@ -145,7 +145,7 @@ class _Run:
             if not self.patiently(self._search, data):
                 return SweepState.STOPPED, "stopped before its budget was spent"
         with self.ledger("evaluate"):
-            winner = self.patiently(self._winner)
+            winner = self.patiently(best_trial, self.store, self.sweep)
             picks = self.patiently(self._ensemble, data, winner)
             self.patiently(self._evaluate, data, winner, picks)
         with self.ledger("register"):
@@ -253,17 +253,6 @@ class _Run:
             return None
         return self.projector.problem
 
-    def _winner(self) -> TrialRecord:
-        """The trial with the best validation value, whole or pruned; the earlier of two equals."""
-        sign = goal_sign(self.sweep)
-        ended = [(sign * record.outcome.value, record.number, record)
-                 for record in self.store.trials(self.sweep.name, curves=False)
-                 if record.outcome is not None and record.outcome.value is not None and record.state != "failed"]
-        if not ended:
-            raise SearchFailed(f"no trial of {self.sweep.name} gave a finite {self.sweep.metric.name}; "
-                               f"`seqsweep status {self.sweep.name}` tells why each failed")
-        return min(ended)[2]
-
     def _stage_done(self, stage: str, key: str, what: str) -> bool:
         known = self.store.stage(self.sweep.name, stage)
         if known is None or known.key != key:
@@ -275,9 +264,7 @@ class _Run:
         """Trial -> how often it counts: the best alone, or with others where their mean is better on validation."""
         if self.sweep.ensemble is None:
             return {winner.number: 1}
-        having = self.store.weighted_trials(self.sweep.name)
-        best = [record for record in self.store.best_trials(
-            self.sweep.name, goal_sign(self.sweep), self.sweep.keep.checkpoints) if record.number in having]
+        best = candidates(self.store, self.sweep)
         if not best:
             return {winner.number: 1}
         key = digest([self._search_key(), self.spec["ensemble"], [record.number for record in best]])
@@ -285,12 +272,7 @@ class _Run:
         if known is not None and self._stage_done("ensemble", key, str(known.value["said"])):
             value = known.value
         else:
-            from seqsweep.evaluation.ensemble import select
-
-            found = select(self.sweep.task, self.sweep.metric, self.sweep.ensemble.size,
-                           map(self._member, best), data)
-            value = {"picks": list(found.picks.items()), "validation": found.validation, "alone": found.alone,
-                     "better": found.better, "said": str(found)}
+            value = pick(self.store, self.sweep, self.sweep.ensemble.size, best, data)
             self.store.put_stage(self.lease, "ensemble", key, value)
             self.observer.stage("ensemble", value["said"])
         return dict(value["picks"]) if value["better"] else {winner.number: 1}
@@ -303,7 +285,8 @@ class _Run:
         from seqsweep.evaluation.leaderboard import evaluate, leaderboard
 
         config = fit_config(self.sweep, winner.trial.params, winner.trial.seed)
-        found = evaluate(self._members(data, picks), data, with_baselines=self.sweep.evaluate.baselines == "auto")
+        found = evaluate(members(self.store, self.sweep, picks, data), data,
+                         with_baselines=self.sweep.evaluate.baselines == "auto")
         uses = self.store.touch_test(data[0].info.data_hash, self.sweep.name, name)
         board = leaderboard(config.metric, config.task, winner.number,
                             self.store.trials(self.sweep.name, curves=False), found, top=1,
@@ -316,22 +299,6 @@ class _Run:
     def _tried(self) -> StageRecord | None:
         """What the stage `ensemble` gave; None where the sweep asks for none."""
         return None if self.sweep.ensemble is None else self.store.stage(self.sweep.name, "ensemble")
-
-    def _members(self, data: tuple[Prepared, ...], picks: Mapping[int, int]) -> tuple[Member, ...]:
-        """What won, with its quantiles calibrated where the task says so."""
-        from seqsweep.training.calibration import calibrated
-
-        records = {record.number: record for record in self.store.trials(self.sweep.name, curves=False)}
-        members = [replace(self._member(records[number]), picks=count) for number, count in picks.items()]
-        return calibrated(members, data)
-
-    def _member(self, record: TrialRecord) -> Member:
-        from seqsweep.training.predict import Member
-
-        weights = self.store.best_weights(self.sweep.name, record.number)
-        if weights is None:
-            raise SearchFailed(f"the weights of trial {record.number} are not in the store")
-        return Member(record.number, fit_config(self.sweep, record.trial.params, record.trial.seed), weights)
 
     def _register(self, data: tuple[Prepared, ...], winner: TrialRecord, picks: Mapping[int, int]) -> None:
         what = winner.number if len(picks) == 1 else model_name(picks)
@@ -347,8 +314,9 @@ class _Run:
             if not self.projector.flush(_PROJECTION_GRACE) and isinstance(self.projector.failure, Outage):
                 raise self.projector.failure
         stage = self.store.stage(self.sweep.name, "evaluate")
-        version = register_winner(self.lease.sweep, self.sweep, winner, self._members(data, picks), data,
-                                  stage.value if stage else {}, self.settings)
+        version = register_winner(self.lease.sweep, self.sweep, winner,
+                                  members(self.store, self.sweep, picks, data), data, stage.value if stage else {},
+                                  self.settings)
         self.store.put_stage(self.lease, "register", key, {"version": str(version), "run": version.run_id})
         alias = self.sweep.registration.alias if self.sweep.registration else ""
         self.observer.stage("register", f"{version} @{alias}")
