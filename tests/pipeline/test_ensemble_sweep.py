@@ -131,7 +131,9 @@ def test_its_figures_are_those_of_the_mean_of_its_members(finished: SweepResult,
 
 def test_the_test_part_is_opened_for_it_and_for_no_trial(finished: SweepResult, settings: Settings) -> None:
     board = finished.leaderboard_rows()
-    assert [row["kind"] for row in board if "test_mae" in row] == ["winner", *["baseline"] * 4]
+    tested = [row["kind"] for row in board if "test_mae" in row]
+    assert tested.count("winner") == 1
+    assert set(tested) == {"winner", "baseline"}
     assert next(row["name"] for row in board if row["kind"] == "trial") == f"trial {finished.best.number}"
     assert stage(settings, "several", "evaluate")["test_uses"] == 1
     client = connect(settings.tracking_uri)
