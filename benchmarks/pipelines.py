@@ -137,10 +137,11 @@ def figures(result: SweepResult) -> Run:
     """Return the sweep's figures, verdict and cost, as its store holds them."""
     status, rows = result.status(), result.leaderboard_rows()
     test = {row["name"]: {name.removeprefix("test_"): value for name, value in row.items() if name.startswith("test_")}
-            for row in rows if row["kind"] != "trial"}
-    winner = next(row["name"] for row in rows if row["kind"] == "winner")
+            for row in rows if row["kind"] in ("winner", "baseline")}
+    metric, won = result.sweep.metric.name, next(row for row in rows if row["kind"] == "winner")
+    winner = won["name"]
     return {"headline": result.headline, "first": rows[0]["name"], "winner": winner, "test": test.pop(winner),
-            "baselines": test, "validation": {result.sweep.metric.name: result.best.value},
+            "baselines": test, "validation": {metric: won[f"val_{metric}"]},
             "params": dict(result.best.params), "gate": result.gate.splitlines(), "model": result.model,
             "trials": status["trials"], "data_hash": status["data_hash"],
             "seconds": round(sum(seconds for name, seconds in status["ledger"].items() if name not in ASIDE), 1)}

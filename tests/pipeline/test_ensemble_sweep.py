@@ -246,6 +246,7 @@ def test_it_is_a_champion_that_others_must_beat(finished: SweepResult, place: Pa
     assert str(Registry(settings.tracking_uri).rollback("several", "champion", by="me", why="")) == "several/1"
 
 
+@pytest.mark.slow
 def test_it_may_be_asked_for_once_the_trials_are_there(place: Path, settings: Settings,
                                                        finished: SweepResult) -> None:
     plain = sweep(place / "load.csv", "later", ensemble=None, promote=None)
