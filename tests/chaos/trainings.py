@@ -106,7 +106,7 @@ class Controller:
         """Workers that have a trial in hand."""
         with contextlib.suppress(psutil.NoSuchProcess):
             self._family |= set(psutil.Process(self.process.pid).children(recursive=True))
-        return [one for one in self._family if _name(one).startswith("ray::Worker.")]
+        return [one for one in self._family if _name(one) in ("ray::Worker.do", "ray::Worker.go_on")]
 
     def wait(self, seconds: float) -> bool:
         """Whether it ended by itself within that time."""
