@@ -50,8 +50,11 @@ def absent(path: Path, *, whole: bool = False) -> Problem:
     if not path.parent.is_dir():
         what = f"there is no folder {path.parent}"
         return Problem(str(path), what, f"paths are taken from the working folder, {Path.cwd()}")
-    names = sorted(entry.name for entry in path.parent.iterdir()
-                   if (whole or entry.is_file()) and not entry.name.startswith("."))
+    try:
+        names = sorted(entry.name for entry in path.parent.iterdir()
+                       if (whole or entry.is_file()) and not entry.name.startswith("."))
+    except OSError:
+        names = []  # a folder that may not be listed
     return Problem(str(path), "there is no such folder or archive" if whole else "there is no such file",
                    nearest(path.name, names, f"files in {path.parent}"))
 
