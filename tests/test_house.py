@@ -20,7 +20,7 @@ FILES = sorted(HOUSE.rglob("*.py"))
 
 FLOORS = (("cli", "api"), ("repair",), ("pipeline", "plan", "result", "verification", "proposal"),
           ("promotion", "forks"), ("serving", "submission"), ("sweep",), ("cluster",), ("tracking",), ("evaluation",),
-          ("training",), ("tasks",), ("models",), ("search",), ("data",), ("store", "doctor"), ("config",),
+          ("training",), ("tasks",), ("models",), ("search",), ("data",), ("store", "doctor"), ("own",), ("config",),
           ("records",), ("outage",), ("errors", "ledger"), ("secrets",))
 """The rooms from the roof down. A file imports from lower floors and from its own room."""
 

@@ -212,7 +212,7 @@ def test_exported_it_computes_the_same(name: str) -> None:
     fit = Fit(config, (data,))
     fit.advance()
     learner = fit.folds[0].learner.eval()
-    if config.model.cell == "peephole":
+    if NAMED[name].get("cell") == "peephole":
         with pytest.raises(InvalidSweep, match="peephole"):
             export(learner, data)
         return

@@ -1,8 +1,9 @@
-"""A trained model with everything needed to predict from new data, as three files: JSON and safetensors, no pickle.
+"""A trained model with everything needed to predict from new data, as files: JSON and safetensors, no pickle.
 
     package.json           what was trained, how data were prepared, figures, versions
     weights.safetensors    the weights of all folds
     rows.safetensors       hashes of the rows of each part, for the gate
+    own/                   files of the user's own code, where there are any; package.json has the hash of each
 
 This module travels inside the package: it imports nothing that a serving machine does not have.
 """
@@ -25,17 +26,20 @@ from safetensors.numpy import load_file, save_file
 
 from seqsweep import __version__
 from seqsweep.config.base import Config
+from seqsweep.config.models import OwnModelConfig
+from seqsweep.config.own import Own
 from seqsweep.config.sweep import DataConfig, FitConfig, PrepareConfig
 from seqsweep.config.tasks import WindowTask
 from seqsweep.data.batch import DataInfo, Keys, Prepared
 from seqsweep.data.predict import transform
 from seqsweep.data.results import prediction_table
 from seqsweep.errors import InvalidData, Problem
+from seqsweep.tracking.attached import apart, together
 from seqsweep.training.predict import predict
 from seqsweep.training.state import pack, unpack
 
 FORMAT_VERSION: Literal[1] = 1
-_FACTS, _WEIGHTS, _ROWS = "package.json", "weights.safetensors", "rows.safetensors"
+_FACTS, _WEIGHTS, _ROWS, _OWN = "package.json", "weights.safetensors", "rows.safetensors", "own"
 
 
 class Facts(Config):
@@ -56,6 +60,14 @@ class Facts(Config):
     """What training notes beside the arrays."""
     figures: dict[str, float] = {}
     """Metrics by part: `best_val_mae`, `test_mae`; only finite ones."""
+
+    @property
+    def owns(self) -> dict[str, Own]:
+        """The user's own code, by the section of the sweep that names it; a prediction runs all but the metric."""
+        model = self.fit.model
+        found = {"model": model.own if isinstance(model, OwnModelConfig) else None, "metric": self.fit.metric.own,
+                 "prepare": self.prepare.own}
+        return {section: own for section, own in found.items() if own is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +99,8 @@ class Package:
         # Sequence formats call the column that tells one sequence from the next `series`, and so do folders of files.
         several = data.files is not None or data.layout == "wide" or not isinstance(task, WindowTask)
         series = data.series or ("series" if several else None)
-        return (*(name for name in (series, data.time) if name), *self.facts.infos[0].columns, *task.static)
+        info = self.facts.infos[0]
+        return info.raw or (*(name for name in (series, data.time) if name), *info.columns, *task.static)
 
     @property
     def data_hash(self) -> str:
@@ -95,8 +108,12 @@ class Package:
         return self.facts.infos[0].data_hash
 
     def write(self, folder: Path) -> None:
-        """Write the three files into an existing folder."""
-        (folder / _FACTS).write_text(self.facts.model_dump_json(indent=1), encoding="utf-8")
+        """Write the files into an existing folder."""
+        facts, files = apart(self.facts.model_dump(mode="json"))
+        (folder / _FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        for file, code in files.items():
+            (folder / _OWN / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / _OWN / file).write_bytes(code.encode())
         save_file(_contiguous(unpack(self.weights)[0]), folder / _WEIGHTS)
         save_file({part: keys.view(np.int64) for part, keys in self.row_keys.items()}, folder / _ROWS)
 
@@ -104,13 +121,14 @@ class Package:
     def read(cls, folder: Path, name: str = "") -> Package:
         """Read what `write` wrote; `name`: what errors call it, the folder by default.
 
-        Raises InvalidData where a file is missing, damaged or of a later format.
+        The user's own code is not run here. Raises InvalidData where a file is missing, damaged or of a later format,
+        or own code is not what the package was written with.
         """
         name = name or str(folder)
         try:
             text = (folder / _FACTS).read_text(encoding="utf-8")
             _require_format(text, name)
-            facts = Facts.model_validate_json(text)
+            facts = Facts.model_validate_json(json.dumps(together(json.loads(text), folder / _OWN)))
             weights, rows = load_file(folder / _WEIGHTS), load_file(folder / _ROWS)
         except (OSError, ValueError, ValidationError, SafetensorError) as error:
             first_line = str(error).partition("\n")[0]

@@ -218,17 +218,25 @@ def validate(engine: Engine, micro: int | None = None) -> Steps:
     """
     folds = engine.folds
     totals: list[dict[str, Any]] = [{} for _ in folds]
+    predictions: list[list[Tensor]] = [[] for _ in folds]
     for fold in folds:
         fold.learner.eval()
     size = None if micro is None else folds[0].evaluation_piece(micro)
     for piece in (piece for batch in folds[0].val_loader.in_order() for piece in batch.pieces(size)):
         with torch.no_grad():
-            for fold, output, total in zip(folds, engine.outputs(piece), totals, strict=True):
-                for name, value in fold.learner.sums(fold.learner.predict(output, piece), piece).items():
+            for fold, output, total, kept in zip(folds, engine.outputs(piece), totals, predictions, strict=True):
+                prediction = fold.learner.predict(output, piece)
+                kept += [prediction.cpu()] if fold.metric else []
+                for name, value in fold.learner.sums(prediction, piece).items():
                     total[name] = total[name] + value if name in total else value
         yield
-    return [{f"val_{name}": value for name, value in fold.learner.metrics(total).items()}
-            for fold, total in zip(folds, totals, strict=True)]
+    return [{f"val_{name}": value for name, value in (fold.learner.metrics(total) | _own(fold, kept)).items()}
+            for fold, total, kept in zip(folds, totals, predictions, strict=True)]
+
+
+def _own(fold: Fold, predictions: list[Tensor]) -> Figures:
+    """The user's own metric, where there is one."""
+    return {fold.config.metric.name: fold.metric(torch.cat(predictions).numpy())} if fold.metric else {}
 
 
 def _accumulate(loss: Callable[[Batch], tuple[Tensor, Tensor]], batch: Batch, micro: int) -> tuple[Tensor, Tensor]:
