@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from seqsweep.config.models import AroundConfig
-from seqsweep.config.own import signature_of
+from seqsweep.config.own import Own, signature_of
 from seqsweep.config.structure import Draft
-from seqsweep.config.tasks import METRICS, AnomalyConfig
+from seqsweep.config.tasks import METRICS, AnomalyConfig, own_learner
 from seqsweep.config.training import TrainingConfig
 
 
@@ -13,6 +13,8 @@ def check_entries(draft: Draft) -> None:
     """Note every contradiction of own code with the sections that are sound."""
     if draft.sound("model") and draft.sweep.model is not None:
         _check_model(draft)
+    if draft.sound("task", "resources") and (learner := own_learner(draft.sweep.task)):
+        _check_pack(draft, learner)
     if draft.sound("metric", "task") and draft.sweep.metric.entry is not None:
         _check_metric(draft)
 
@@ -38,9 +40,13 @@ def _check_model(draft: Draft) -> None:
         resources = draft.sweep.resources
         if resources.kernel not in ("auto", "torch"):
             draft.refuse(("resources", "kernel"), f"{own.name} is computed by torch as it is written", "auto, or torch")
-        if resources.pack not in ("auto", "off", 1):
-            draft.refuse(("resources", "pack"), f"{own.name} is trained one trial at a time: whether several in "
-                         "step give the same is not known", "pack: off")
+        _check_pack(draft, own)
+
+
+def _check_pack(draft: Draft, own: Own) -> None:
+    if draft.sweep.resources.pack not in ("auto", "off", 1):
+        draft.refuse(("resources", "pack"), f"{own.name} is trained one trial at a time: whether several in step "
+                     "give the same is not known", "pack: off")
 
 
 def _check_metric(draft: Draft) -> None:

@@ -11,7 +11,7 @@ from seqsweep.config.base import Amount, Config, Duration
 from seqsweep.config.models import AroundConfig, ModelConfig, OwnModelConfig, RecurrentConfig
 from seqsweep.config.own import Code, Entry, Own, OwnConfig, is_none
 from seqsweep.config.space import ParameterConfig, Scalar
-from seqsweep.config.tasks import METRICS, Column, TaskConfig
+from seqsweep.config.tasks import METRICS, Column, TaskConfig, own_learner
 from seqsweep.config.training import EarlyStoppingConfig, Kernel, ProgramConfig, TrainingConfig
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -271,8 +271,8 @@ class Sweep(Config):
     @property
     def owns(self) -> dict[str, Own]:
         """The user's own code, by the section that names it."""
-        found = {"model": self.model.own if self.model else None, "metric": self.metric.own,
-                 "prepare": self.prepare.own}
+        found = {"task": own_learner(self.task), "model": self.model.own if self.model else None,
+                 "metric": self.metric.own, "prepare": self.prepare.own}
         return {section: own for section, own in found.items() if own is not None}
 
 

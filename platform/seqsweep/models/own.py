@@ -69,7 +69,7 @@ class OwnEncoder(nn.Module):
         if length_B is not None and not self._tried:
             self._tried = True
             self._try_padding(x_BTF)
-        with _drawing(x_BTF, key, first):
+        with drawing(x_BTF, key, first):
             return self._states(self._call(x_BTF, length_B), length_B)
 
     def outputs(self, x_BTF: Tensor) -> Tensor | None:
@@ -120,7 +120,7 @@ def _arguments(module: nn.Module) -> int:
 
 
 @contextmanager
-def _drawing(x: Tensor, key: Tensor | None, first: int) -> Iterator[None]:
+def drawing(x: Tensor, key: Tensor | None, first: int) -> Iterator[None]:
     """Let torch's own random numbers follow from the step's key, and leave those of the process as they were."""
     if key is None:
         yield

@@ -1,4 +1,4 @@
-"""A metric of the user's own: a function of the truth and the predictions of a whole part, in data units.
+"""A user's own metric, a function of the truth and the predictions of a whole part, and what a user's own class learns.
 
 Shapes: N samples, H steps of the horizon, D targets, Q quantiles, C classes.
 """
@@ -11,10 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from seqsweep.config.own import Own
-from seqsweep.config.tasks import ForecastingConfig, TaskConfig
+from seqsweep.config.sweep import FitConfig
+from seqsweep.config.tasks import ForecastingConfig, TaskConfig, own_learner
+from seqsweep.data.batch import Prepared
 from seqsweep.errors import InvalidSweep, Problem
-from seqsweep.own import load
+from seqsweep.own import load, told
+from seqsweep.tasks.forecasting import Forecaster
+from seqsweep.tasks.learner import Learner
 from seqsweep.tasks.metrics import Truth
+from seqsweep.tasks.regression import Regressor
 
 
 class OwnMetric:
@@ -43,6 +48,27 @@ class OwnMetric:
         except (TypeError, ValueError):
             raise InvalidSweep(Problem(self.own.entry, f"{self.own.name} returns {_shown(found)}",
                                        "one number: float")) from None
+
+
+def build_own(config: FitConfig, data: Prepared) -> Learner:
+    """Return the user's own learner: called as the class of seqsweep's is that it is made from.
+
+    Raises InvalidSweep where it is no `Learner`, or its making fails.
+    """
+    own = own_learner(config.task)
+    if own is None:
+        raise ValueError("the task is seqsweep's own")
+    made: Any = load(own)
+    if not (isinstance(made, type) and issubclass(made, Learner)):
+        raise InvalidSweep(Problem(own.entry, f"{own.name} is not made from a learner of seqsweep's",
+                                   f"class {own.name}({_LEARNERS.get(config.task.type, 'Learner')}), imported from seqsweep.tasks"))
+    with told(own, f"{own.name}(task, model, data)"):
+        learner: Learner = made(config.task, config.model,
+                                data.info if issubclass(made, Forecaster | Regressor) else data)
+    return learner
+
+
+_LEARNERS = {"forecasting": "Forecaster", "classification": "Classifier", "regression": "Regressor"}
 
 
 def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -29,7 +29,7 @@ from seqsweep.config.base import Config
 from seqsweep.config.models import OwnModelConfig
 from seqsweep.config.own import Own
 from seqsweep.config.sweep import DataConfig, FitConfig, PrepareConfig
-from seqsweep.config.tasks import WindowTask
+from seqsweep.config.tasks import WindowTask, own_learner
 from seqsweep.data.batch import DataInfo, Keys, Prepared
 from seqsweep.data.predict import transform
 from seqsweep.data.results import prediction_table
@@ -65,8 +65,8 @@ class Facts(Config):
     def owns(self) -> dict[str, Own]:
         """The user's own code, by the section of the sweep that names it; a prediction runs all but the metric."""
         model = self.fit.model
-        found = {"model": model.own if isinstance(model, OwnModelConfig) else None, "metric": self.fit.metric.own,
-                 "prepare": self.prepare.own}
+        found = {"task": own_learner(self.fit.task), "metric": self.fit.metric.own,
+                 "model": model.own if isinstance(model, OwnModelConfig) else None, "prepare": self.prepare.own}
         return {section: own for section, own in found.items() if own is not None}
 
 

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from seqsweep.config.tasks import own_learner
 from seqsweep.data.batch import Ints
 from seqsweep.models.linear import Linear
+from seqsweep.models.own import drawing
 from seqsweep.tasks.batch import Batch
 from seqsweep.training.fold import Fold
 
@@ -54,6 +56,7 @@ class Alone:
     def __init__(self, fold: Fold) -> None:
         self.folds = [fold]
         self._learner, self._mixed = fold.learner, fold.mixed
+        self._own = own_learner(fold.config.task) is not None
 
     def batches(self, orders: list[Ints], keys: list[Ints]) -> Iterator[Batch]:
         """See Engine."""
@@ -70,10 +73,15 @@ class Alone:
         return loss.detach().unsqueeze(0), weight.unsqueeze(0)
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        with _precision(self._mixed):
-            output = self._learner(batch)
-        loss: tuple[Tensor, Tensor] = self._learner.loss(_whole(output), batch)
+        with self._random(batch):
+            with _precision(self._mixed):
+                output = self._learner(batch)
+            loss: tuple[Tensor, Tensor] = self._learner.loss(_whole(output), batch)
         return loss
+
+    def _random(self, batch: Batch) -> AbstractContextManager[Any]:
+        """What a user's own learner draws by torch depends on the step alone."""
+        return drawing(batch.x_BLF, batch.key, batch.first) if self._own else nullcontext()
 
     def clear(self) -> None:
         """See Engine."""

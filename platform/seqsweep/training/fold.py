@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqsweep.config.sweep import FitConfig
-from seqsweep.config.tasks import AnomalyConfig, ForecastingConfig, RegressionConfig
+from seqsweep.config.tasks import AnomalyConfig, ForecastingConfig, RegressionConfig, own_learner
 from seqsweep.data.batch import Ints, Prepared
 from seqsweep.errors import InvalidData, InvalidSweep, Problem
 from seqsweep.models.recurrent import Recurrent
@@ -19,7 +19,7 @@ from seqsweep.tasks.classification import Classifier
 from seqsweep.tasks.forecasting import Forecaster
 from seqsweep.tasks.learner import Learner
 from seqsweep.tasks.metrics import truth_of
-from seqsweep.tasks.own import OwnMetric
+from seqsweep.tasks.own import OwnMetric, build_own
 from seqsweep.tasks.regression import Regressor
 from seqsweep.training.batches import Loader
 from seqsweep.training.optim import clip, learning_rate
@@ -34,6 +34,8 @@ def build_learner(config: FitConfig, data: Prepared) -> Learner:
     """Return the task's model with the start that the seed gives, on the CPU."""
     with torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(_mix(config.seed))
+        if own_learner(config.task):
+            return build_own(config, data)
         if isinstance(config.task, ForecastingConfig):
             return Forecaster(config.task, config.model, data.info)
         if isinstance(config.task, RegressionConfig):
