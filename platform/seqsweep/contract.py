@@ -74,7 +74,8 @@ def _model(sweep: Sweep, config: FitConfig, data: Prepared) -> Iterator[Clause]:
     if learner := own_learner(sweep.task):
         wrong = contract.tells_what_the_type_tells(config, data)
         yield Clause("task", wrong or f"{learner.name} predicts as {sweep.task.type} does, with its metrics",
-                     not wrong, learner.entry if wrong else "", "predict, sums and metrics as the class it is made from has them")
+                     not wrong, learner.entry if wrong else "",
+                     "predict, sums and metrics as the class it is made from has them")
     windows = isinstance(sweep.task, WindowTask)
     steps = (sweep.task.context,) if isinstance(sweep.task, WindowTask) else (1, 7)
 

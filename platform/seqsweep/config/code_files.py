@@ -26,7 +26,9 @@ def take_code(root: Node, folder: Path, problems: Problems) -> bool:
             continue
         if (written := home.children.pop("code", None)) is not None:
             problems.add(written.key, f'unknown key "code" under {section}', "entry: FILE.py:NAME")
-        node = home.children.get("entry")
+        node, kind = home.children.get("entry"), home.children.get("type")
+        if section == "task" and kind is not None and kind.value == "anomaly":
+            continue  # its learner is chosen by its scorer: `entry` is no key there
         if node is None or not isinstance(node.value, str) or not _is_entry(node.value):
             continue  # a wrong form is reported with the structure
         code = _read(folder, node, problems)
@@ -34,8 +36,8 @@ def take_code(root: Node, folder: Path, problems: Problems) -> bool:
             continue
         own = Own(node.value, code)
         try:
-            signature_of(own, section)
             _check_alone(own, folder)
+            signature_of(own, section)
         except Refusal as refusal:
             problems.add(Place(_shown(folder / own.file), refusal.line, 1), refusal.what, refusal.right)
             continue

@@ -87,7 +87,8 @@ def _shown(frame: pd.DataFrame, task: TaskConfig) -> pd.DataFrame:
 
 def _series(frame: pd.DataFrame, task: TaskConfig, data: DataConfig) -> str | None:
     """The column that tells series apart, as `roles_of` has it."""
-    several = bool(frame.attrs.get("sequences")) or data.files is not None or not isinstance(task, WindowTask)
+    several = bool(frame.attrs.get("sequences")) or data.files is not None or data.layout == "wide" or not isinstance(
+        task, WindowTask)
     return data.series or ("series" if several and "series" in frame else None)
 
 

@@ -61,7 +61,7 @@ def build_own(config: FitConfig, data: Prepared) -> Learner:
     made: Any = load(own)
     if not (isinstance(made, type) and issubclass(made, Learner)):
         raise InvalidSweep(Problem(own.entry, f"{own.name} is not made from a learner of seqsweep's",
-                                   f"class {own.name}({_LEARNERS.get(config.task.type, 'Learner')}), imported from seqsweep.tasks"))
+                                   f"class {own.name}({_LEARNERS[config.task.type]}), imported from seqsweep.tasks"))
     with told(own, f"{own.name}(task, model, data)"):
         learner: Learner = made(config.task, config.model,
                                 data.info if issubclass(made, Forecaster | Regressor) else data)
