@@ -26,6 +26,7 @@ from seqsweep.errors import Conflict, InvalidData, InvalidSweep, Refused, Search
 from seqsweep.pipeline import submit
 from seqsweep.serving import fetch
 from seqsweep.store.records import Store
+from seqsweep.verification import verify_trial
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -68,13 +69,10 @@ def test_the_example_of_the_readme(folder: Path, settings: Settings) -> None:
     """Submitted, and used in other processes once the file is gone: by `predict`, and by MLflow's own loader."""
     sweep = yaml.safe_load(example("mine.yaml")) | {"resources": {"workers": 0}, "promote": {"to": "champion"}}
     (folder / "mine.yaml").write_text(yaml.safe_dump(sweep, sort_keys=False))
-    said = seqsweep(folder, "validate", "--contract", "mine.yaml").stdout
-    assert "broken" not in said
-    assert {"prepare", "metric", "states", "gradients", "seed", "checkpoint", "weights"} <= {
-        line.split()[1] for line in said.splitlines() if line.startswith("kept")}
-    seqsweep(folder, "submit", "mine.yaml")
-    board = json.loads(seqsweep(folder, "leaderboard", "mine", "--json").stdout)
-    assert {"width", "dropout", "test_wape", "val_wape"} <= set(next(r for r in board["rows"] if r["kind"] == "winner"))
+    assert all(clause.kept for clause in examine(load_sweep("mine.yaml")))
+    result = package.submit("mine.yaml", settings)
+    board = result.leaderboard_rows()
+    assert {"width", "dropout", "test_wape", "val_wape"} <= set(next(row for row in board if row["kind"] == "winner"))
     (folder / "mine.py").unlink()
     rows(folder).to_csv(folder / "new.csv", index=False)
     done = seqsweep(folder, "predict", "mine", "--data", "new.csv", "--out", "told.csv")
@@ -86,10 +84,9 @@ def test_the_example_of_the_readme(folder: Path, settings: Settings) -> None:
             "print(model.predict(pd.read_csv('new.csv')).to_csv(index=False))")
     served = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment(PYTHONPATH=""), text=True,
                             capture_output=True, check=True).stdout
-    assert [line.rpartition(",")[2][:8] for line in served.split()[-HORIZON:]] == [
-        f"{value!r}"[:8] for value in told["prediction"]]
-    seqsweep(folder, "verify", "mine", "0")
-    assert "all 6 trials are there" in seqsweep(folder, "resume", "mine").stderr
+    assert [float(line.rpartition(",")[2]) for line in served.strip().splitlines()[-HORIZON:]] == list(
+        told["prediction"])
+    assert verify_trial("mine", 0, settings).evidence.problems == []
 
 
 def own_sweep(name: str, **keys: Any) -> dict[str, Any]:
@@ -246,8 +243,11 @@ def test_seqsweeps_own_models_keep_the_contract(folder: Path) -> None:
 
 
 def test_a_broken_promise_ends_with_the_exit_code_of_an_invalid_sweep(folder: Path) -> None:
-    (folder / "mine.py").write_text(example("mine.py").replace("self.rnn(x)[0]", "self.rnn(x)[0].detach()"))
     (folder / "broken.yaml").write_text(yaml.safe_dump(own_sweep("broken-promise")))
+    said = seqsweep(folder, "validate", "--contract", "broken.yaml").stdout
+    assert {"states", "gradients", "seed", "checkpoint", "weights"} <= {
+        line.split()[1] for line in said.splitlines() if line.startswith("kept")}
+    (folder / "mine.py").write_text(example("mine.py").replace("self.rnn(x)[0]", "self.rnn(x)[0].detach()"))
     found = refusal(folder, "validate", "--contract", "broken.yaml", exit_code=3)
     assert "gradients: the states do not depend on" in json.dumps(found)
 

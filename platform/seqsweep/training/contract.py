@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.gradcheck import GradcheckError
 
 from seqsweep.config.sweep import FitConfig
 from seqsweep.data.batch import Prepared
@@ -92,7 +93,7 @@ def gradients(model: Encoder, features: int, lengths: Sequence[int] = (5, 3)) ->
         return f"the states do not depend on {', '.join(unused[:5])}"
     try:
         torch.autograd.gradcheck(run, (x_BTF, *named.values()), fast_mode=True)
-    except torch.autograd.gradcheck.GradcheckError as error:  # type: ignore[attr-defined]
+    except GradcheckError as error:
         return f"gradients are not those of the forward pass: {str(error).strip().splitlines()[0]}"
     return ""
 
