@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from seqsweep.config.own import Own
-from seqsweep.config.sweep import FitConfig, Sweep, fit_config, goal_sign
+from seqsweep.config.sweep import FitConfig, MetricConfig, Sweep, fit_config, goal_sign
 from seqsweep.config.tasks import ForecastingConfig, WindowTask, own_learner
 from seqsweep.config.training import ProgramConfig
 from seqsweep.data.batch import Prepared, Samples
@@ -61,7 +61,8 @@ def _clauses(sweep: Sweep) -> Iterator[Clause]:
         yield from _metric(sweep, own, data)
     trial = Brain(sweep.model_copy(update={"method": "random"})).ask(0)
     config = fit_config(sweep, trial.params if trial else {}, sweep.seed)
-    config = config.model_copy(update={"early_stopping": None, "training": config.training.model_copy(
+    loss = MetricConfig(name="loss", goal="minimize")  # an own metric is judged by itself
+    config = config.model_copy(update={"early_stopping": None, "metric": loss, "training": config.training.model_copy(
         update={"epochs": 4, "warmup_epochs": 0, "batch_size": min(8, config.training.batch_size)})})
     yield from _model(sweep, config, data)
 

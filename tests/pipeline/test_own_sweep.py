@@ -22,10 +22,12 @@ import seqsweep as package
 from seqsweep.config.loader import load_sweep
 from seqsweep.config.settings import Settings
 from seqsweep.contract import examine
+from seqsweep.data.prepare import prepare
 from seqsweep.errors import Conflict, InvalidData, InvalidSweep, Refused, SearchFailed
 from seqsweep.pipeline import submit
 from seqsweep.serving import fetch
 from seqsweep.store.records import Store
+from seqsweep.submission import stored_sweep
 from seqsweep.verification import verify_trial
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -90,7 +92,7 @@ def test_the_example_of_the_readme(folder: Path, settings: Settings) -> None:
 
 
 def own_sweep(name: str, **keys: Any) -> dict[str, Any]:
-    parameters = {"width": {"values": [4, 8]}, "learning_rate": {"value": 0.02}, "epochs": {"value": 2}}
+    parameters = {"width": {"values": [4, 8]}, "learning_rate": {"min": 0.01, "max": 0.05}, "epochs": {"value": 2}}
     return forecasting(Path("load.csv"), name, **{"model": {"entry": "mine.py:TinyRNN"}, "register": None,
                                                   "parameters": parameters, "budget": {"max_trials": 3}} | keys)
 
@@ -115,11 +117,14 @@ def test_it_goes_on_without_the_file_and_not_with_another(folder: Path, settings
     with pytest.raises(Conflict, match=r"model\.entry: mine\.py has changed: sha256 \w{12} -> \w{12}"):
         package.submit(document, settings)
     (folder / "mine.py").unlink()
-    seqsweep(folder, "resume", "goes-on")
+    with Store.open(settings.store) as store:
+        stored = stored_sweep(store, "goes-on")
+    submit(*stored, settings, watch, threading.Event())
     assert table(settings, "goes-on") == table(settings, "whole")
     assert len(table(settings, "goes-on")) == 4
 
 
+@pytest.mark.slow
 def test_a_fork_of_other_code_is_told_nothing_of_the_old(folder: Path, settings: Settings) -> None:
     package.submit(own_sweep("before"), settings)
     (folder / "mine.py").write_text(example("mine.py") + "# another thought\n")
@@ -131,7 +136,7 @@ def test_a_fork_of_other_code_is_told_nothing_of_the_old(folder: Path, settings:
 def test_an_error_in_own_code_stops_the_sweep_and_shows_its_line(folder: Path, settings: Settings) -> None:
     (folder / "mine.py").write_text(example("mine.py").replace(
         "return self.dropout(", "if self.training: raise KeyError('what')\n        return self.dropout("))
-    with pytest.raises(SearchFailed, match=r"mended it is another one(.|\n)*File \"mine\.py\", line 11") as found:
+    with pytest.raises(SearchFailed, match=r"mended it is another one(.|\n)*File \"mine\.py \(\w+\)\", line 11") as found:
         package.submit(own_sweep("raises"), settings)
     assert "if self.training: raise KeyError('what')" in str(found.value)
 
@@ -188,7 +193,7 @@ class Smooth(Classifier):
     result = package.submit(sweep, settings)
     assert result.leaderboard()["test_brier"].notna().sum() > 1
     told = result.predict(pd.read_csv("trend.csv").drop(columns="label").head(20))
-    assert {"up", "down"} >= set(told["prediction"])
+    assert {"up", "down"} >= set(told["class"])
 
 
 @pytest.mark.parametrize(("body", "says"), [
@@ -197,11 +202,10 @@ class Smooth(Classifier):
     ("return frame.dropna().head(9)", "returns 9 rows of 240"),
     ("return frame.iloc[::-1]", "rows in another order"), ("return frame['load']", "returns a Series"),
     ("return frame.assign(time=0)", "changes the column time"), ("return frame['nothing']", r"mine\.py:2: .*KeyError")])
-def test_a_preparation_that_leaks_or_loses_rows_is_refused(body: str, says: str, folder: Path, settings: Settings
-                                                           ) -> None:
+def test_a_preparation_that_leaks_or_loses_rows_is_refused(body: str, says: str, folder: Path) -> None:
     (folder / "mine.py").write_text(f"def change(frame):\n    {body}\n")
     with pytest.raises(InvalidSweep, match=says):
-        package.submit(forecasting(Path("load.csv"), "leaks", prepare={"entry": "mine.py:change"}), settings)
+        prepare(load_sweep(forecasting(Path("load.csv"), prepare={"entry": "mine.py:change"})))
 
 
 def test_each_series_is_prepared_by_itself_at_training_and_at_prediction(folder: Path, settings: Settings) -> None:
@@ -213,13 +217,12 @@ def test_each_series_is_prepared_by_itself_at_training_and_at_prediction(folder:
                         budget={"max_trials": 1})
     sweep["data"]["series"] = "meter"
     sweep["task"] |= {"known": [], "past": ["known", "top"]}
-    from seqsweep.data.prepare import prepare
     fold = prepare(load_sweep(sweep))[0]
     counted = fold.values_TF[:, fold.info.features.index("known")]
     assert list(counted) == [*range(120), *range(120)]
     result = package.submit(sweep, settings)
     alone, together = (result.predict(each) for each in (both[both["meter"] == "b"], both))
-    pd.testing.assert_frame_equal(alone, together[together["meter"] == "b"].reset_index(drop=True))
+    pd.testing.assert_frame_equal(alone, together[together["series"] == "b"].reset_index(drop=True))
     with pytest.raises(InvalidData, match="KeyError"):
         result.predict(both.drop(columns="load").assign(other=1.0))
 
@@ -242,6 +245,7 @@ def test_seqsweeps_own_models_keep_the_contract(folder: Path) -> None:
     assert all(clause.kept for clause in examine(sweep))
 
 
+@pytest.mark.slow
 def test_a_broken_promise_ends_with_the_exit_code_of_an_invalid_sweep(folder: Path) -> None:
     (folder / "broken.yaml").write_text(yaml.safe_dump(own_sweep("broken-promise")))
     said = seqsweep(folder, "validate", "--contract", "broken.yaml").stdout

@@ -87,7 +87,9 @@ def gradients(model: Encoder, features: int, lengths: Sequence[int] = (5, 3)) ->
         out: Tensor = torch.func.functional_call(model, dict(zip(named, weights, strict=True)), (x, length_B))
         return out
 
-    used = torch.autograd.grad(run(x_BTF, *named.values()).sum(), list(named.values()), allow_unused=True)
+    total = run(x_BTF, *named.values()).sum()
+    used = torch.autograd.grad(total, list(named.values()), allow_unused=True) if total.requires_grad else (
+        [None] * len(named))
     unused = [name for name, gradient in zip(named, used, strict=True) if gradient is None]
     if unused:
         return f"the states do not depend on {', '.join(unused[:5])}"
