@@ -92,7 +92,8 @@ def test_the_example_of_the_readme(folder: Path, settings: Settings) -> None:
 
 
 def own_sweep(name: str, **keys: Any) -> dict[str, Any]:
-    parameters = {"width": {"values": [4, 8]}, "learning_rate": {"min": 0.01, "max": 0.05}, "epochs": {"value": 2}}
+    # In the order of the alphabet, as the store gives them back: what is drawn depends on it.
+    parameters = {"epochs": {"value": 2}, "learning_rate": {"min": 0.01, "max": 0.05}, "width": {"values": [4, 8]}}
     return forecasting(Path("load.csv"), name, **{"model": {"entry": "mine.py:TinyRNN"}, "register": None,
                                                   "parameters": parameters, "budget": {"max_trials": 3}} | keys)
 
@@ -136,7 +137,7 @@ def test_a_fork_of_other_code_is_told_nothing_of_the_old(folder: Path, settings:
 def test_an_error_in_own_code_stops_the_sweep_and_shows_its_line(folder: Path, settings: Settings) -> None:
     (folder / "mine.py").write_text(example("mine.py").replace(
         "return self.dropout(", "if self.training: raise KeyError('what')\n        return self.dropout("))
-    with pytest.raises(SearchFailed, match=r"mended it is another one(.|\n)*File \"mine\.py \(\w+\)\", line 11") as found:
+    with pytest.raises(SearchFailed, match=r"mended it is another one(.|\n)*mine\.py.*, line 11") as found:
         package.submit(own_sweep("raises"), settings)
     assert "if self.training: raise KeyError('what')" in str(found.value)
 
