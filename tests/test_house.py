@@ -18,10 +18,10 @@ ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "platform" / "seqsweep"
 FILES = sorted(HOUSE.rglob("*.py"))
 
-FLOORS = (("cli", "api"), ("repair",), ("pipeline", "plan", "result", "verification", "proposal"),
+FLOORS = (("cli", "api"), ("repair",), ("pipeline", "plan", "result", "verification", "proposal", "contract"),
           ("promotion", "forks", "winner"), ("serving", "submission"), ("sweep",), ("cluster",), ("tracking",),
           ("evaluation",), ("training",), ("tasks",), ("models",), ("search",), ("data",), ("store", "doctor"),
-          ("config",), ("records",), ("outage",), ("errors", "ledger"), ("secrets",))
+          ("own",), ("config",), ("records",), ("outage",), ("errors", "ledger"), ("secrets",))
 """The rooms from the roof down. A file imports from lower floors and from its own room."""
 
 INSIDE = {"api": {"cli"}, "pipeline": {"result"}}

@@ -50,7 +50,7 @@ def _told(store: Store, parent: SweepRecord, sweep: Sweep, record: SweepRecord) 
     from seqsweep.search.heritage import Heritage  # imports Optuna, which Ray's start need not wait for
 
     old, new = specification(Sweep.model_validate_json(parent.spec)), specification(sweep)
-    changes = [line for key in ("task", "metric") for line in differences(old[key], new[key], key)]
+    changes = [line for key in ("task", "model", "metric") for line in differences(old.get(key), new.get(key), key)]
     if changes:
         return None, f"values of {parent.name} cannot be compared ({'; '.join(changes)})"
     if parent.data_hash != record.data_hash:

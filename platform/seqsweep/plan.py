@@ -20,6 +20,7 @@ import numpy as np
 from seqsweep.cluster import messages
 from seqsweep.cluster.messages import Advance, Lost, Probed
 from seqsweep.cluster.pool import Pool, open_pool, ray_session
+from seqsweep.config.models import OwnModelConfig
 from seqsweep.config.shapes import GATES, bucket, convolutions
 from seqsweep.config.sweep import FitConfig, Sweep, fit_config
 from seqsweep.config.training import Choice, ProgramConfig
@@ -194,12 +195,17 @@ def _time(sweep: Sweep, trials: list[Trial], pool: Pool, factor: float, data: tu
 
 
 def memory(config: FitConfig, num_weights: int, data: tuple[Prepared, ...]) -> int:
-    """Bytes one trial needs in training: weights, gradient and two moments, activations of a batch, and the data."""
+    """Bytes one trial needs in training: weights, gradient and two moments, activations of a batch, and the data.
+
+    Of a user's own model without the activations.
+    """
     model, batch = config.model, config.training.batch_size
+    arrays = sum(int(array.nbytes) for fold in data for array in fold.arrays().values())
+    if isinstance(model, OwnModelConfig):  # what it keeps of each step is not known
+        return int(16 * num_weights * len(data) + arrays)
     steps = int(data[0].parts["train"].length_N.max())
     units = model.hidden_size * model.num_layers * (1 + model.bidirectional)
     features = data[0].values_TF.shape[1]
     convolved = sum(width * inputs + 3 * channels for inputs, channels, width in convolutions(model, features))
     activations = batch * steps * (units * (GATES[model.cell] + 2) + features + convolved) * 4
-    arrays = sum(int(array.nbytes) for fold in data for array in fold.arrays().values())
     return int(16 * num_weights * len(data) + activations + arrays)

@@ -3,29 +3,62 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from seqsweep.config.settings import Settings
+from seqsweep.config.sweep import Sweep
 from seqsweep.data.sources import read_frame
-from seqsweep.errors import InvalidData, InvalidSweep, Problem, Refused
+from seqsweep.errors import InvalidData, InvalidSweep, NotFound, Problem, Refused
+from seqsweep.store.records import Store
 from seqsweep.tracking.package import load_package
 from seqsweep.tracking.packaged import Package
 from seqsweep.tracking.registry import ModelVersion, Registry
 from seqsweep.training.export import check_place, export_member, save
 
+Tell = Callable[[str], None]
 
-def fetch(reference: str, settings: Settings) -> tuple[ModelVersion, Package]:
+
+def fetch(reference: str, settings: Settings, tell: Tell = lambda _: None) -> tuple[ModelVersion, Package]:
     """Resolve `electricity@champion`, `electricity/3` or `electricity`, and load its package.
 
-    Raises NotFound, Unavailable, and Refused where the version is no seqsweep package or holds a pickle.
+    `tell` hears of code of the user's own that it runs. Raises NotFound, Unavailable, and Refused where the version is
+    no seqsweep package, holds a pickle, or would run code that is not what its sweep has in the store.
     """
     registry = Registry(settings.tracking_uri)
     version = registry.resolve(reference)
     with tempfile.TemporaryDirectory(prefix="seqsweep-") as folder:
-        return version, load_package(registry.download(version, Path(folder)), str(version))
+        package = load_package(registry.download(version, Path(folder)), str(version))
+    if package.facts.owns:
+        _check_code(str(version), package, settings)
+        files = dict.fromkeys(f"{own.file} (sha256 {own.sha256[:12]})" for section, own in package.facts.owns.items()
+                              if section != "metric")
+        if files:
+            tell(f"{version} runs code of its own, as the sweep {package.facts.sweep} has it: {', '.join(files)}")
+    return version, package
+
+
+def _check_code(version: str, package: Package, settings: Settings) -> None:
+    """Raise Refused unless all code that the package would run is that of its sweep in the store.
+
+    Who can write to the registry could otherwise run anything here.
+    """
+    name = package.facts.sweep
+    try:
+        with Store.open_existing(settings.store) as store:
+            sweep = Sweep.model_validate_json(store.sweep(name).spec)
+    except NotFound as error:
+        raise Refused(Problem(version, f"would run code of its own, and its sweep {name} is not in this store to tell "
+                              "whether it is the sweep's", "the SEQSWEEP_STORE of the sweep; or MLflow's own serving, "
+                              "which runs what a model brings")) from error
+    known = sweep.owns
+    for section, own in package.facts.owns.items():
+        if known.get(section) != own:
+            raise Refused(Problem(version, f"would run {own.entry}, which is not the code that the sweep {name} has in "
+                                  "the store", "register the sweep's winner again"))
 
 
 def predict(reference: str, frame: pd.DataFrame, settings: Settings) -> pd.DataFrame:
@@ -33,9 +66,12 @@ def predict(reference: str, frame: pd.DataFrame, settings: Settings) -> pd.DataF
     return fetch(reference, settings)[1].predict(frame)
 
 
-def predict_file(reference: str, path: Path, settings: Settings) -> pd.DataFrame:
-    """Predict from a `.csv`, `.txt`, `.parquet`, `.npz` or `.ts` file; ids are read as they are written."""
-    _, package = fetch(reference, settings)
+def predict_file(reference: str, path: Path, settings: Settings, tell: Tell = lambda _: None) -> pd.DataFrame:
+    """Predict from a `.csv`, `.txt`, `.parquet`, `.npz` or `.ts` file; ids are read as they are written.
+
+    `tell`: see `fetch`.
+    """
+    _, package = fetch(reference, settings, tell)
     data = package.facts.data
     return package.predict(read_frame(path, text=(data.series,) if data.series else (), names=data.columns))
 

@@ -122,6 +122,10 @@ def _ancestry(store: Store, parent: str) -> dict[str, str]:
 
 def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
+        if (entry := new.get("entry")) and old.get("entry") == entry and old.get("code") != new.get("code"):
+            hashes = (hashlib.sha256(str(each.get("code")).encode()).hexdigest()[:12] for each in (old, new))
+            yield f"{path}.entry: {entry.partition(':')[0]} has changed: sha256 {' -> '.join(hashes)}"
+        old, new = ({key: each for key, each in one.items() if key != "code"} for one in (old, new))
         for key in dict.fromkeys([*new, *old]):
             yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
     elif old != new:
@@ -131,6 +135,6 @@ def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
 def _shown(value: Any) -> str:
     """A JSON value on one line, without the fields that say nothing."""
     if isinstance(value, Mapping):
-        value = {key: each for key, each in value.items() if each not in (None, {}, False)}
+        value = {key: each for key, each in value.items() if each not in (None, {}, False) and key != "code"}
     text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -25,7 +25,11 @@ IN_CONFIG = {
 def _configs() -> list[type[Config]]:
     for module in ("sweep", "tasks", "models", "training", "space"):
         importlib.import_module(f"seqsweep.config.{module}")
-    return [config for config in Config.__subclasses__() if config.__module__.startswith("seqsweep.config.")]
+    found, last = Config.__subclasses__(), 0
+    while last < len(found):  # those made from others, too
+        found += [each for each in found[last].__subclasses__() if each not in found]
+        last += 1
+    return [config for config in found if config.__module__.startswith("seqsweep.config.")]
 
 
 @functools.cache

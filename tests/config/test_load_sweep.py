@@ -14,6 +14,7 @@ from config_corpus import FORECASTING, VALID, line_at, small, with_value
 
 from seqsweep.config.document import Node, read_text
 from seqsweep.config.loader import load_sweep, parse_sweep, read_document
+from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.problems import Problems
 from seqsweep.config.shipped import shipped, shipped_names
 from seqsweep.config.sweep import Sweep, fit_config
@@ -152,7 +153,7 @@ def test_a_notebook_may_hand_over_numpy_numbers_and_paths() -> None:
 def test_fit_config_splits_a_trial_between_model_and_training() -> None:
     sweep = parse_sweep(small(), "x")
     config = fit_config(sweep, {"hidden_size": 16, "learning_rate": 0.1, "cell": "gru"}, 5)
-    assert (config.model.hidden_size, config.model.cell) == (16, "gru")
+    assert config.model == RecurrentConfig(hidden_size=16, cell="gru")
     assert (config.training.learning_rate, config.seed) == (0.1, 5)
     assert config.metric.goal == "minimize"
 

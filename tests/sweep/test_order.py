@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from toys import toy_sweep
 
 from seqsweep.cluster.messages import Advance, Advanced, Event, Failure, Lost, Probe
+from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.sweep import Sweep
 from seqsweep.records import Reason, Report, Trial, TrialState
 from seqsweep.search.brain import Brain
@@ -89,8 +90,10 @@ def state(trial: int, epoch: int) -> bytes:
 
 def loss(work: Advance, epoch: int) -> float:
     """A function of the parameters and the epoch, with crossing curves."""
-    rate = work.config.training.learning_rate
-    return (math.log10(rate) + 2) ** 2 + 8 / work.config.model.hidden_size + math.cos(work.config.seed + epoch) / epoch
+    config = work.config
+    assert isinstance(config.model, RecurrentConfig)
+    rate, units = config.training.learning_rate, config.model.hidden_size
+    return (math.log10(rate) + 2) ** 2 + 8 / units + math.cos(config.seed + epoch) / epoch
 
 
 def report(work: Advance, epoch: int) -> Report:

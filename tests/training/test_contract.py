@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from named_models import NAMED
-from torch import Tensor, nn
 from training_toys import tones, tones_config, wave, wave_config
 
 from seqsweep.config.models import RecurrentConfig
@@ -20,10 +19,9 @@ from seqsweep.models.convolutions import BatchNorm
 from seqsweep.models.kernels import available
 from seqsweep.models.recurrent import Recurrent
 from seqsweep.records import Report
+from seqsweep.training import contract
 from seqsweep.training.export import export
 from seqsweep.training.fit import Fit, Pack
-from seqsweep.training.fold import build_learner, load_weights
-from seqsweep.training.predict import predict
 
 FEATURES = 3
 every_model = pytest.mark.parametrize("name", NAMED)
@@ -64,53 +62,22 @@ def curve(report: Report) -> dict[str, float]:
 
 @every_model
 def test_one_state_of_the_size_it_tells(name: str) -> None:
-    model = encoder(name)
-    for batch, steps in ((1, 1), (5, 7)):
-        state_BH = model(torch.randn(batch, steps, FEATURES))
-        assert state_BH.shape == (batch, model.output_size)
-        assert state_BH.isfinite().all()
+    assert not contract.one_state_each(encoder(name), FEATURES)
 
 
 @every_model
 def test_a_padded_sequence_gives_what_it_gives_alone(name: str) -> None:
-    model = trained_a_little(encoder(name))
-    lengths = [7, 1, 4, 9, 2]
-    rows = [torch.randn(length, FEATURES) for length in lengths]
-    for padding in (99.0, -1e6):
-        padded_BTF = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=padding)
-        together = model(padded_BTF, torch.tensor(lengths))
-        for state_H, row_TF in zip(together, rows, strict=True):
-            torch.testing.assert_close(state_H, model(row_TF.unsqueeze(0))[0], atol=1e-6, rtol=0)
+    assert not contract.padded_is_alone(trained_a_little(encoder(name)), FEATURES)
 
 
 @every_model
 def test_padding_teaches_nothing(name: str) -> None:
-    """Losses and gradients of a batch in training are the same however far, and with what, it is padded."""
-    model = encoder(name).double()
-    x_BTF, length_B = torch.randn(4, 6, FEATURES, dtype=torch.float64), torch.tensor([6, 2, 5, 1])
-    longer_BTF = torch.cat([x_BTF, torch.full((4, 3, FEATURES), 9.0, dtype=torch.float64)], 1)
-    for row, length in enumerate(length_B.tolist()):
-        longer_BTF[row, length:] = 9.0
-    found = []
-    for each in (x_BTF, longer_BTF):
-        out_BH = model(each, length_B)
-        found.append([out_BH, *torch.autograd.grad(out_BH.square().sum(), list(model.parameters()))])
-    for a, b in zip(*found, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-9, rtol=0)
+    assert not contract.padding_teaches_nothing(encoder(name), FEATURES)
 
 
 @every_model
 def test_gradients(name: str) -> None:
-    model = encoder(name, hidden_size=3).double()
-    x_BTF = torch.randn(2, 5, FEATURES, dtype=torch.float64, requires_grad=True)
-    length_B = torch.tensor([5, 3])
-
-    def run(x: Tensor, *weights: Tensor) -> Tensor:
-        named = dict(zip(dict(model.named_parameters()), weights, strict=True))
-        out: Tensor = torch.func.functional_call(model, named, (x, length_B))
-        return out
-
-    assert torch.autograd.gradcheck(run, (x_BTF, *model.parameters()), fast_mode=True)
+    assert not contract.gradients(encoder(name, hidden_size=3), FEATURES)
 
 
 @every_model
@@ -131,37 +98,22 @@ def test_a_state_carried_over_gives_what_one_pass_gives(name: str) -> None:
 @every_model
 def test_a_causal_model_sees_nothing_of_what_comes(name: str) -> None:
     model = trained_a_little(encoder(name))
-    x_BTF = torch.randn(2, 8, FEATURES)
-    other_BTF = torch.cat([x_BTF[:, :5], torch.randn(2, 3, FEATURES)], 1)
-    assert torch.equal(model.outputs(x_BTF)[:, :5], model.outputs(other_BTF)[:, :5]) == model.causal
+    assert contract.is_causal(model, FEATURES) == model.causal
 
 
 @every_model
 def test_saved_and_loaded_it_predicts_the_same(name: str) -> None:
-    config, data = fitting(name)
-    fit = Fit(config, (data,))
-    fit.advance()
-    same = build_learner(config.model_copy(update={"seed": 9}), data)
-    load_weights(same, fit.folds[0].weights())
-    batch = next(fit.folds[0].val_loader.in_order())
-    with torch.no_grad():
-        assert torch.equal(same.eval()(batch), fit.folds[0].learner.eval()(batch))
-    assert predict(config, fit.best_weights(), data, "val").shape[0] == len(data.parts["val"])
+    assert not contract.saved_is_loaded(*fitting(name))
+
+
+@every_model
+def test_the_same_seed_gives_the_same(name: str) -> None:
+    assert not contract.again_is_the_same(*fitting(name, variational_dropout=0.2))
 
 
 @every_model
 def test_from_a_checkpoint_it_goes_on_as_if_never_stopped(name: str) -> None:
-    config, data = fitting(name, dropout=0.0, variational_dropout=0.2)
-    whole, stopped = Fit(config, (data,)), Fit(config, (data,))
-    for _ in range(2):
-        whole.advance()
-    stopped.advance()
-    resumed = Fit(config, (data,))
-    resumed.restore(stopped.checkpoint())
-    resumed.advance()
-    assert curve(resumed.advance()) == curve(whole.advance())
-    assert resumed.best_weights() == whole.best_weights()
-    assert resumed.checkpoint() == whole.checkpoint()
+    assert not contract.resumed_is_whole(*fitting(name, dropout=0.0, variational_dropout=0.2))
 
 
 @every_model
@@ -169,13 +121,7 @@ def test_packed_it_is_to_the_bit_what_it_is_alone(name: str) -> None:
     kernel: Kernel = "compiled" if available("compiled") else "stacked"
     made = [fitting(name, kernel, packed=True, seed=k, learning_rate=3e-3 * (k + 1), variational_dropout=0.1 + 0.1 * k)
             for k in range(3)]
-    data = made[0][1]
-    fits = [Fit(config, (data,)) for config, _ in made]
-    reports = [Pack(fits).advance(), Pack(fits[::-1]).advance()[::-1]]
-    for k, (config, _) in enumerate(made):
-        alone = Fit(config, (data,))
-        assert [curve(alone.advance()), curve(alone.advance())] == [curve(each[k]) for each in reports]
-        assert alone.checkpoint() == fits[k].checkpoint()
+    assert not contract.packed_is_alone([config for config, _ in made], made[0][1])
 
 
 @every_model
@@ -212,7 +158,7 @@ def test_exported_it_computes_the_same(name: str) -> None:
     fit = Fit(config, (data,))
     fit.advance()
     learner = fit.folds[0].learner.eval()
-    if config.model.cell == "peephole":
+    if NAMED[name].get("cell") == "peephole":
         with pytest.raises(InvalidSweep, match="peephole"):
             export(learner, data)
         return

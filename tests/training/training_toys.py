@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.sweep import FitConfig
 from seqsweep.data.batch import DataInfo, Prepared, Samples
 
@@ -72,7 +73,7 @@ def tones_config(seed: int = 0, metric: str = "accuracy", patience: int | None =
 
 def _config(task: dict[str, Any], metric: str, goal: str, seed: int, patience: int | None,
             fields: dict[str, Any]) -> FitConfig:
-    model_fields = set(FitConfig.model_fields["model"].annotation.model_fields)  # type: ignore[union-attr]
+    model_fields = set(RecurrentConfig.model_fields)
     base = {"hidden_size": 6, "epochs": 3, "batch_size": 16, "learning_rate": 1e-2}
     both = base | fields
     return FitConfig.model_validate({

@@ -24,7 +24,7 @@ def predict(model: Annotated[str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]
     from seqsweep.config.settings import load_settings
     from seqsweep.serving import predict_file
 
-    found = predict_file(model, data, load_settings())
+    found = predict_file(model, data, load_settings(), lambda line: err.print(line, highlight=False))
     if json:
         print_json(found.astype(object).where(found.notna(), None).to_dict("records"))
     elif out_file is None:

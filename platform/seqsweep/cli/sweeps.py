@@ -21,7 +21,9 @@ SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a submi
 
 @app.command()
 def validate(files: Annotated[list[Path], typer.Argument(metavar="SWEEP.yaml...", show_default=False)],
-             json: Json = False) -> None:
+             json: Json = False, contract: Annotated[bool, typer.Option(
+             "--contract", help="Run it, too: hold the model, and own code, to what every model promises.")] = False
+             ) -> None:
     """Check sweep files; every problem of every file is listed with its line and column."""
     from seqsweep.cli.output import out, print_json
     from seqsweep.config.loader import load_sweep
@@ -29,21 +31,43 @@ def validate(files: Annotated[list[Path], typer.Argument(metavar="SWEEP.yaml..."
     from seqsweep.errors import InvalidSweep, Problem
 
     problems, names, promises = list[Problem](), list[str](), dict[str, str]()
+    sweeps: list[Sweep] = []
     for file in files:
         try:
             sweep = load_sweep(file)
             names.append(sweep.name)
+            sweeps.append(sweep)
             promises |= {sweep.name: promise(sweep)} if sweep.deterministic else {}
         except InvalidSweep as error:
             problems += error.problems
     if problems:
         raise InvalidSweep(*problems)
+    clauses = {sweep.name: _contract(sweep, quiet=json) for sweep in sweeps} if contract else {}
     if json:
-        print_json({"valid": True, "sweeps": names} | ({"deterministic": promises} if promises else {}))
+        print_json({"valid": True, "sweeps": names} | ({"deterministic": promises} if promises else {})
+                   | ({"contract": clauses} if clauses else {}))
         return
     out.print(f"[green]valid[/]: {', '.join(names)}")
     for name, promised in promises.items():
         out.print(f"{name} is deterministic: {promised}")
+
+
+def _contract(sweep: Sweep, *, quiet: bool) -> dict[str, str]:
+    """Show each clause and whether it is kept; raises InvalidSweep where one is not."""
+    from rich.markup import escape
+
+    from seqsweep.cli.output import err, out
+    from seqsweep.contract import examine
+    from seqsweep.errors import InvalidSweep
+
+    with err.status(f"holding {sweep.name} to the contract"):
+        clauses = examine(sweep)
+    for clause in () if quiet else clauses:
+        out.print(f"{'[green]kept[/]  ' if clause.kept else '[red]broken[/]'}  {clause.name:<20} {escape(clause.says)}",
+                  highlight=False, soft_wrap=True)
+    if broken := [clause.problem for clause in clauses if not clause.kept]:
+        raise InvalidSweep(*broken)
+    return {clause.name: clause.says for clause in clauses}
 
 
 @app.command()

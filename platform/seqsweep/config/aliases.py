@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from seqsweep.config.distributions import resolve_distribution
 from seqsweep.config.document import KeyPath, Node
+from seqsweep.config.fields import SHIPPED, Fields
 from seqsweep.config.problems import Problems
 
 
@@ -96,7 +97,7 @@ _RENAMED = {scope: {alias.name: str(alias.target[0]) for alias in ALIASES if ali
             for scope in (_ANY, ("parameters",))}
 
 
-def resolve_aliases(root: Node, problems: Problems) -> None:
+def resolve_aliases(root: Node, problems: Problems, fields: Fields = SHIPPED) -> None:
     """Put everything under its real key; an alias beside its real key, or beside another alias of it, is a problem."""
     metric = root.children.get("metric")
     if metric and isinstance(metric.value, str):  # Ray Tune: `metric: mae`
@@ -110,19 +111,20 @@ def resolve_aliases(root: Node, problems: Problems) -> None:
         node = root.get(path)
         if node and isinstance(node.value, str):
             node.value = words.get(node.value, node.value)
-    resolve_parameters(root.children.get("parameters"), problems)
+    resolve_parameters(root.children.get("parameters"), problems, fields)
 
 
-def resolve_parameters(parameters: Node | None, problems: Problems) -> None:
-    """The same for the parameters of a sweep or of a search space."""
+def resolve_parameters(parameters: Node | None, problems: Problems, fields: Fields = SHIPPED) -> None:
+    """The same for the parameters of a sweep or of a search space; the names of `fields` go before aliases."""
     if parameters is None:
         return
-    _rename(parameters, _RENAMED["parameters",], problems)
+    renamed = {alias: real for alias, real in _RENAMED["parameters",].items() if alias not in fields and real in fields}
+    _rename(parameters, renamed, problems)
     for name, parameter in parameters.children.items():
         _rename(parameter, _RENAMED[_ANY], problems)
-        resolve_distribution(name, parameter, problems)
+        resolve_distribution(name, parameter, problems, fields)
         if when := parameter.children.get("when"):
-            _rename(when, _RENAMED["parameters",], problems)
+            _rename(when, renamed, problems)
 
 
 def _move(root: Node, alias: Alias, problems: Problems) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from graphlib import CycleError, TopologicalSorter
 from itertools import islice
 
-from seqsweep.config.fields import accepts, allowed, cast
 from seqsweep.config.parameters import count, points
 from seqsweep.config.problems import shown, suggestion
 from seqsweep.config.space import ParameterConfig, Parameters, Scalar
@@ -68,7 +67,7 @@ class _Conditions:
         base = self._base(name)
         when: dict[str, tuple[Scalar, ...]] = {}
         for parent, listed in parameter.when.items():
-            wanted = tuple(cast(parent, value) for value in listed)
+            wanted = tuple(self._draft.fields.cast(parent, value) for value in listed)
             if not self._are_values(name, parent, wanted):
                 return
             when[parent] = tuple(value for value in wanted if value in base[parent])
@@ -119,8 +118,9 @@ class _Conditions:
             self._draft.refuse(path, f"no value of {parent} is listed, so {name} would never be active",
                                "[...], the values it is active for")
         for number, value in enumerate(wanted):
-            if not accepts(parent, value):
-                self._draft.refuse((*path, number), f"{parent} cannot be {shown(value)}", allowed(parent))
+            if not self._draft.fields.accepts(parent, value):
+                self._draft.refuse((*path, number), f"{parent} cannot be {shown(value)}",
+                                   self._draft.fields.allowed(parent))
             elif value in wanted[:number]:
                 self._draft.refuse((*path, number), f"{shown(value)} is listed twice", "each value once")
         return len(self._draft.problems.found) == before

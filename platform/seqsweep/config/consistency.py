@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from seqsweep.config.document import KeyPath
-from seqsweep.config.fields import default
+from seqsweep.config.entries import check_entries
 from seqsweep.config.models import TIMED
 from seqsweep.config.problems import suggestion
 from seqsweep.config.structure import Draft
@@ -30,7 +30,8 @@ _COARSER = {"minute": ("h", "D", "W", "MS", "QS", "YS"), "hour": ("D", "W", "MS"
 
 def check_sections(draft: Draft) -> None:
     """Note every contradiction between the sections that are sound."""
-    if draft.sound("metric"):
+    check_entries(draft)
+    if draft.sound("metric") and draft.sweep.metric.entry is None:
         _check_metric(draft)
     if draft.sound("task"):
         _check_task(draft)
@@ -134,7 +135,7 @@ def _check_task(draft: Draft) -> None:
                          "remove it, or scorer: forecast", key=True)
         return
     for name in ("naive_season", "window_norm", "decoder"):
-        if name in draft.sweep.parameters:
+        if name in draft.sweep.parameters and not draft.fields.is_own(name):
             draft.refuse(("parameters", name), f"{name} is for forecasting, and the task is {task.type}", "remove it",
                          key=True)
 
@@ -277,7 +278,7 @@ def _check_cells(draft: Draft) -> None:
     cell, task = draft.sweep.parameters.get("cell"), draft.sweep.task
     prepare, resources = draft.sweep.prepare, draft.sweep.resources
     timed = [name for name in (cell.values or (cell.value,) if cell else ()) if name in TIMED]
-    if not timed:
+    if not timed or draft.sweep.model is not None:
         return
     path = ("parameters", "cell")
     if not prepare.elapsed:
@@ -301,7 +302,7 @@ def _check_pruner(draft: Draft) -> None:
                          "remove it, or another type", key=True)
     if pruner.type == "none" or not draft.sound("parameters", "parameters.epochs"):
         return
-    written = (epochs.value, epochs.max, *(epochs.values or ())) if epochs else (default("epochs"),)
+    written = (epochs.value, epochs.max, *(epochs.values or ())) if epochs else (draft.fields.default("epochs"),)
     numbers = [value for value in written if isinstance(value, int)]
     if numbers and pruner.min_epochs > max(numbers):
         draft.refuse(("early_terminate", "min_epochs"),

@@ -7,10 +7,12 @@ from functools import cache
 from typing import Any
 
 from seqsweep.config.document import KeyPath, Node
+from seqsweep.config.own import ENTRY
 
 Schema = dict[str, Any]
 
 _PATTERNS = {
+    ENTRY: "`FILE.py:NAME`, a class or function of a file in the folder of this YAML",
     r"^\d+(\.\d+)?\s*[smhdw]$": "a length of time such as 90s, 30m, 2h, 14d or 1w",
     r"^\d+(\.\d+)?\s*(%|[smhdw])$": "a share such as 10%, or a length of time such as 14d",
     r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$": "a name of at most 100 letters, digits, `.`, `_` and `-`",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from seqsweep.config.document import Node
-from seqsweep.config.fields import FIELDS, kind
+from seqsweep.config.fields import Fields
 from seqsweep.config.problems import Problems, suggestion
 
 DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
@@ -19,7 +19,7 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
 """The distributions that are known, and the keys each is described by."""
 
 
-def resolve_distribution(name: str, parameter: Node, problems: Problems) -> None:
+def resolve_distribution(name: str, parameter: Node, problems: Problems, fields: Fields) -> None:
     """Rewrite one parameter in place. `uniform` over a whole-number field, and steps off zero, are problems."""
     node = parameter.children.pop("distribution", None)
     if node is None:
@@ -34,7 +34,7 @@ def resolve_distribution(name: str, parameter: Node, problems: Problems) -> None
             entry = parameter.children.get(other, node)
             what = f"{kind_of} needs {other}" if needed else f"{kind_of} has no {other}"
             problems.add(entry.key, what, f"{kind_of} with {' and '.join(DISTRIBUTIONS[kind_of])}")
-    if kind_of == "uniform" and name in FIELDS and kind(name) == "integer":
+    if kind_of == "uniform" and name in fields and fields.kind(name) == "integer":
         problems.add(node.place, f"uniform draws fractions, and {name} is a whole number", "int_uniform")
     elif kind_of == "log_uniform_values":
         _set(parameter, "log", True, node)

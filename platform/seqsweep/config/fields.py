@@ -1,56 +1,78 @@
-"""The parameters a sweep may search: the fields of the model and of the training loop."""
+"""The parameters a sweep may search: the fields of the model and of the training loop, or of a user's own model."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal, get_origin
 
 from pydantic import ValidationError
 
-from seqsweep.config.models import RecurrentConfig
+from seqsweep.config.base import Config
+from seqsweep.config.models import AroundConfig, RecurrentConfig
+from seqsweep.config.own import Own, signature_of
 from seqsweep.config.space import Scalar
 from seqsweep.config.training import TrainingConfig
 
-_OWNERS = {name: owner for owner in (RecurrentConfig, TrainingConfig) for name in owner.model_fields}
-FIELDS = tuple(_OWNERS)
-"""Every name that may stand under `parameters`."""
+
+class Fields:
+    """Every name that may stand under `parameters` of a sweep, each with the config that it is a field of."""
+
+    def __init__(self, *owners: type[Config]) -> None:
+        self._owners = {name: owner for owner in owners for name in owner.model_fields}
+        self.names = tuple(self._owners)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._owners
+
+    def is_own(self, name: str) -> bool:
+        """Whether it is an argument of the user's own model."""
+        return self._owners[name] not in (RecurrentConfig, AroundConfig, TrainingConfig)
+
+    def kind(self, name: str) -> Literal["integer", "number", "boolean", "name"]:
+        """What a parameter's values are."""
+        annotation = self._owners[name].model_fields[name].annotation
+        if annotation is str or get_origin(annotation) is Literal:
+            return "name"
+        return {bool: "boolean", int: "integer", float: "number"}[annotation]  # type: ignore[index, return-value]
+
+    def default(self, name: str) -> Scalar:
+        """What a parameter is where the sweep does not mention it."""
+        value: Scalar = self._owners[name].model_fields[name].default
+        return value
+
+    def needed(self) -> tuple[str, ...]:
+        """Parameters without a default."""
+        return tuple(name for name, owner in self._owners.items() if owner.model_fields[name].is_required())
+
+    def accepts(self, name: str, value: Any) -> bool:
+        """Whether the field takes this value."""
+        try:
+            self._owners[name].model_validate({name: value})
+        except ValidationError as error:
+            return all(each["loc"][:1] != (name,) for each in error.errors())  # others may be missing
+        return True
+
+    def cast(self, name: str, value: Scalar) -> Scalar:
+        """Write a whole number as a float where the field is one, so that 1 and 1.0 are the same trial."""
+        return float(value) if self.kind(name) == "number" and isinstance(value, int) else value
+
+    def schema(self, name: str) -> dict[str, Any]:
+        """Give the field's JSON schema."""
+        found: dict[str, Any] = self._owners[name].model_json_schema()["properties"][name]
+        return found
+
+    def allowed(self, name: str) -> str:
+        """Say in words what the field takes."""
+        from seqsweep.config.describe import describe  # needs the JSON schema of everything: only a mistake does
+
+        return describe(self.schema(name))
 
 
-def kind(name: str) -> Literal["integer", "number", "boolean", "name"]:
-    """What a parameter's values are."""
-    annotation = _OWNERS[name].model_fields[name].annotation
-    if get_origin(annotation) is Literal:
-        return "name"
-    return {bool: "boolean", int: "integer", float: "number"}[annotation]  # type: ignore[index, return-value]
+SHIPPED = Fields(RecurrentConfig, TrainingConfig)
+"""Those of seqsweep's own models."""
 
 
-def default(name: str) -> Scalar:
-    """What a parameter is where the sweep does not mention it."""
-    value: Scalar = _OWNERS[name].model_fields[name].default
-    return value
-
-
-def accepts(name: str, value: Any) -> bool:
-    """Whether the field takes this value."""
-    try:
-        _OWNERS[name].model_validate({name: value})
-    except ValidationError:
-        return False
-    return True
-
-
-def cast(name: str, value: Scalar) -> Scalar:
-    """Write a whole number as a float where the field is one, so that 1 and 1.0 are the same trial."""
-    return float(value) if kind(name) == "number" and isinstance(value, int) else value
-
-
-def schema(name: str) -> dict[str, Any]:
-    """Give the field's JSON schema."""
-    found: dict[str, Any] = _OWNERS[name].model_json_schema()["properties"][name]
-    return found
-
-
-def allowed(name: str) -> str:
-    """Say in words what the field takes."""
-    from seqsweep.config.describe import describe  # needs the JSON schema of everything: only a mistake does
-
-    return describe(schema(name))
+@lru_cache(maxsize=64)
+def fields_of(own: Own | None) -> Fields:
+    """The parameters of a sweep whose model is the user's own, or seqsweep's."""
+    return SHIPPED if own is None else Fields(signature_of(own).arguments, AroundConfig, TrainingConfig)

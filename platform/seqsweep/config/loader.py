@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from seqsweep.config.aliases import resolve_aliases
+from seqsweep.config.code_files import take_code
 from seqsweep.config.conditions import resolve_conditions
 from seqsweep.config.consistency import check_sections
 from seqsweep.config.document import MAX_BYTES, Node, read_file, read_mapping, read_text
+from seqsweep.config.fields import SHIPPED, Fields, fields_of
+from seqsweep.config.own import Own
 from seqsweep.config.parameters import check_parameters
 from seqsweep.config.problems import Place, Problems
 from seqsweep.config.search import check_search
@@ -35,7 +38,7 @@ def load_sweep(source: str | Path | Mapping[str, Any]) -> Sweep:
     if isinstance(source, Mapping):
         return _sweep(read_mapping(source, problems), problems)
     path = find_sweep(source)
-    return _sweep(read_file(path, os.fspath(path), problems), problems)
+    return _sweep(read_file(path, os.fspath(path), problems), problems, path.parent if path.is_file() else Path())
 
 
 def parse_sweep(text: str, origin: str) -> Sweep:
@@ -72,14 +75,18 @@ def find_sweep(source: str | Path) -> Path:
         f"did you mean {near}?" if near else "", f"shipped pipelines: {named}" if named else "a sweep YAML")))))
 
 
-def _sweep(root: Node | None, problems: Problems) -> Sweep:
+def _sweep(root: Node | None, problems: Problems, folder: Path = Path()) -> Sweep:
+    """`folder`: where files of the user's own code lie."""
     if root is None:
         if not problems:
             problems.add(Place("sweep"), "the sweep is no mapping", "a dict")
         raise InvalidSweep(*problems.listed())
-    resolve_aliases(root, problems)
-    from_files = merge_spaces(root, problems)
-    draft = draft_of(root, problems)
+    if not take_code(root, folder, problems):
+        raise InvalidSweep(*problems.listed())  # without its code nothing is known of the parameters
+    fields = _fields(root)
+    resolve_aliases(root, problems, fields)
+    from_files = merge_spaces(root, problems, fields)
+    draft = draft_of(root, problems, fields)
     before = len(problems.found)
     parameters = resolve_conditions(draft, check_parameters(draft), from_files)
     complete = draft.has_all_parameters and len(problems.found) == before and not problems.full
@@ -89,8 +96,15 @@ def _sweep(root: Node | None, problems: Problems) -> Sweep:
     if problems:
         raise InvalidSweep(*problems.listed())
     sweep = draft.sweep
-    metric = sweep.metric.model_copy(update={"goal": METRICS[sweep.task.type][sweep.metric.name]})
+    goal = sweep.metric.goal if sweep.metric.entry else METRICS[sweep.task.type][sweep.metric.name]
+    metric = sweep.metric.model_copy(update={"goal": goal})
     return sweep.model_copy(update={"parameters": parameters, "metric": metric, "split": filled_split(draft)})
+
+
+def _fields(root: Node) -> Fields:
+    """What may stand under `parameters`: arguments of the user's own model where there is one."""
+    entry, code = root.get(("model", "entry")), root.get(("model", "code"))
+    return fields_of(Own(str(entry.value), str(code.value))) if entry and code else SHIPPED
 
 
 def _short(source: str | Path) -> str:

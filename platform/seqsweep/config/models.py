@@ -1,15 +1,19 @@
-"""How it is learnt: the recurrent model's parameters. Every field is searchable."""
+"""How it is learnt: the recurrent model's parameters, every field of which is searchable, or a model of the user's."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from seqsweep.config.base import Config
+from seqsweep.config.own import Code, Entry, Own
+from seqsweep.config.space import Scalar
 
 TIMED = ("gru_d", "ode_rnn")
 """Cells that read the time between rows."""
+NaiveSeason = Annotated[int, Field(ge=0, le=100_000)]
+WindowNorm = Literal["none", "last", "standard"]
 
 
 class RecurrentConfig(Config):
@@ -66,8 +70,36 @@ class RecurrentConfig(Config):
     decoder: Literal["direct", "recurrent"] = "direct"
     """Forecasting only: all steps by one linear map, or step by step by a second layer that reads at each step the
     encoder's state and what is known ahead (Cho et al., 2014). It reads no targets, in training neither."""
-    naive_season: int = Field(default=0, ge=0, le=100_000)
+    naive_season: NaiveSeason = 0
     """Forecasts only, of anomalies too: correct a seasonal naive forecast of this many steps; 0 forecasts the level."""
-    window_norm: Literal["none", "last", "standard"] = "none"
+    window_norm: WindowNorm = "none"
     """Windows only: take each window's last value, or its mean and deviation, out of the targets before the model
     and put it back after (Kim et al., 2022)."""
+
+
+class AroundConfig(Config):
+    """What of RecurrentConfig is done around the layers, and so around a model of the user's own too."""
+
+    naive_season: NaiveSeason = 0
+    """Forecasts only: see RecurrentConfig."""
+    window_norm: WindowNorm = "none"
+    """Windows only: see RecurrentConfig."""
+
+
+class OwnModelConfig(AroundConfig):
+    """A model of the user's own, with one trial's arguments."""
+
+    entry: Entry
+    """`mymodels.py:TinyRNN`."""
+    code: Code
+    """The file's text."""
+    arguments: dict[str, Scalar] = {}
+    """Keyword arguments; those that are not here have the defaults that the code gives them."""
+
+    @property
+    def own(self) -> Own:
+        """The class."""
+        return Own(self.entry, self.code)
+
+
+ModelConfig = RecurrentConfig | OwnModelConfig

@@ -7,7 +7,8 @@ from typing import cast as typed
 
 from seqsweep.config.describe import choices_of
 from seqsweep.config.document import KeyPath
-from seqsweep.config.fields import FIELDS, accepts, allowed, cast, kind, schema
+from seqsweep.config.fields import Fields
+from seqsweep.config.own import signature_of
 from seqsweep.config.problems import shown, suggestion
 from seqsweep.config.space import ParameterConfig, Scalar
 from seqsweep.config.structure import Draft, hint
@@ -25,17 +26,17 @@ def check_parameters(draft: Draft) -> dict[str, ParameterConfig]:
             break
         _Check(draft, name, parameter).run()
         if len(draft.problems.found) == before:
-            sound[name] = normal(name, parameter)
+            sound[name] = normal(name, parameter, draft.fields)
     return sound
 
 
-def normal(name: str, parameter: ParameterConfig) -> ParameterConfig:
+def normal(name: str, parameter: ParameterConfig, fields: Fields) -> ParameterConfig:
     """Give every number the type of the parameter's field, also in `when` the types of the parents'."""
-    when = {parent: tuple(cast(parent, value) for value in wanted) for parent, wanted in parameter.when.items()
-            if parent in FIELDS}
-    numbers = {key: cast(name, value) for key in ("value", "min", "max", "step")
+    when = {parent: tuple(fields.cast(parent, value) for value in wanted) for parent, wanted in parameter.when.items()
+            if parent in fields}
+    numbers = {key: fields.cast(name, value) for key in ("value", "min", "max", "step")
                if (value := getattr(parameter, key)) is not None}
-    values = None if parameter.values is None else tuple(cast(name, value) for value in parameter.values)
+    values = None if parameter.values is None else tuple(fields.cast(name, value) for value in parameter.values)
     return parameter.model_copy(update={**numbers, "values": values, "when": parameter.when | when})
 
 
@@ -77,12 +78,18 @@ class _Check:
         self._name = name
         self._parameter = parameter
         self._path: KeyPath = ("parameters", name)
+        self._fields = draft.fields
         self._grid = parameter.is_grid or (draft.sweep.method == "grid" and draft.sound("method"))
 
     def run(self) -> None:
-        if self._name not in FIELDS:
+        if self._name not in self._fields:
+            own = self._draft.sweep.model
+            if own and self._draft.sound("model") and self._name in signature_of(own.own).others:
+                self._refuse((), f"{self._name} of {own.own.name} is no number, truth value or text",
+                             "int, float, bool, str or Literal[...] as its type", key=True)
+                return
             self._refuse((), f'"{self._name[:60]}" is no parameter of the model or of its training',
-                         suggestion(self._name, FIELDS, "parameters"), key=True)
+                         suggestion(self._name, self._fields.names, "parameters"), key=True)
         elif self._has_one_form():
             self._check_values()
             self._check_range()
@@ -100,13 +107,14 @@ class _Check:
         forms = [form for form in given if given[form]]
         accepted = "value, values, or min and max"
         if not forms:
-            self._refuse((), f"{self._name} has no values", f"{accepted}: {allowed(self._name)}", key=True)
+            self._refuse((), f"{self._name} has no values", f"{accepted}: {self._fields.allowed(self._name)}", key=True)
         elif len(forms) > 1:
             second = "max" if forms[1] == "min" and parameter.min is None else forms[1]
             self._refuse((second,), f"{self._name} has both {forms[0]} and {second}", f"one of {accepted}", key=True)
         elif forms == ["min"] and (parameter.min is None or parameter.max is None):
             missing = "min" if parameter.min is None else "max"
-            self._refuse((), f"{self._name} has no {missing}", f"min and max: {allowed(self._name)}", key=True)
+            self._refuse((), f"{self._name} has no {missing}", f"min and max: {self._fields.allowed(self._name)}",
+                         key=True)
         else:
             return True
         return False
@@ -117,10 +125,10 @@ class _Check:
         seen: dict[Scalar, int] = {}
         for number, value in enumerate(listed or (() if single is None else (single,))):
             below: KeyPath = ("values", number) if listed else ("value",)
-            if not accepts(self._name, value):
-                meant = hint(value, wanted := schema(self._name), choices_of(wanted))
-                self._refuse(below, f"{self._name} cannot be {shown(value)}", meant + allowed(self._name))
-            elif (same := cast(self._name, value)) in seen:
+            if not self._fields.accepts(self._name, value):
+                meant = hint(value, wanted := self._fields.schema(self._name), choices_of(wanted))
+                self._refuse(below, f"{self._name} cannot be {shown(value)}", meant + self._fields.allowed(self._name))
+            elif (same := self._fields.cast(self._name, value)) in seen:
                 self._refuse(below, f"{shown(value)} stands twice among the values of {self._name}", "each value once")
             else:
                 seen[same] = number
@@ -129,13 +137,15 @@ class _Check:
         low, high = self._parameter.min, self._parameter.max
         if low is None or high is None:
             return
-        if kind(self._name) in ("name", "boolean"):
-            self._refuse(("min",), f"{self._name} has no range", f"values: [...], each {allowed(self._name)}", key=True)
+        if self._fields.kind(self._name) in ("name", "boolean"):
+            self._refuse(("min",), f"{self._name} has no range",
+                         f"values: [...], each {self._fields.allowed(self._name)}", key=True)
             return
         wrong = False
         for key, bound in (("min", low), ("max", high)):
-            if not accepts(self._name, bound):
-                self._refuse((key,), f"{key} of {self._name} cannot be {shown(bound)}", allowed(self._name))
+            if not self._fields.accepts(self._name, bound):
+                self._refuse((key,), f"{key} of {self._name} cannot be {shown(bound)}",
+                             self._fields.allowed(self._name))
                 wrong = True
         if not wrong and low >= high:
             equal = "equals" if low == high else "is not below"
@@ -147,7 +157,7 @@ class _Check:
         for key in ("log", "step"):
             if parameter.min is None and getattr(parameter, key):
                 self._refuse((key,), f"{key} has no meaning without min and max", "remove it", key=True)
-        if parameter.min is None or parameter.max is None or kind(self._name) in ("name", "boolean"):
+        if parameter.min is None or parameter.max is None or self._fields.kind(self._name) in ("name", "boolean"):
             return
         if parameter.log and parameter.min <= 0:
             self._refuse(("min",), f"a logarithmic scale cannot begin at {parameter.min}", "min above 0, or no log")
@@ -157,7 +167,7 @@ class _Check:
             self._check_step(parameter.min, parameter.max, parameter.step)
 
     def _check_step(self, low: Number, high: Number, step: Number) -> None:
-        if kind(self._name) == "integer" and not isinstance(step, int):
+        if self._fields.kind(self._name) == "integer" and not isinstance(step, int):
             self._refuse(("step",), f"step of {self._name} cannot be {step}", "a whole number")
             return
         steps = (high - low) / step
@@ -167,11 +177,11 @@ class _Check:
                          f"max: {below:.12g} or {below + step:.12g}")
 
     def _check_grid(self) -> None:
-        if not self._grid or self._parameter.min is None or kind(self._name) in ("name", "boolean"):
+        if not self._grid or self._parameter.min is None or self._fields.kind(self._name) in ("name", "boolean"):
             return
         why = "search: grid" if self._parameter.is_grid else "method: grid"
         at: KeyPath = ("search",) if self._parameter.is_grid else ("min",)
-        if kind(self._name) == "number" and self._parameter.step is None:
+        if self._fields.kind(self._name) == "number" and self._parameter.step is None:
             self._refuse(at, f"{why} cannot try every value of a continuous range",
                          "values: [...], or a step", key=True)
         elif self._parameter.log:

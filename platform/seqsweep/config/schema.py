@@ -6,7 +6,7 @@ from typing import Any
 
 from seqsweep.config.aliases import ALIASES, VALUE_ALIASES, Alias
 from seqsweep.config.distributions import DISTRIBUTIONS
-from seqsweep.config.fields import FIELDS
+from seqsweep.config.fields import SHIPPED
 from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.sweep import Sweep
 from seqsweep.config.tasks import METRICS
@@ -44,9 +44,12 @@ def _name_parameters(schema: Schema, definitions: Schema) -> None:
         for name, field in owner.model_json_schema()["properties"].items():
             fields[name] = {"$ref": "#/$defs/ParameterConfig", "description": field.get("description", "")}
     parameters = schema["properties"]["parameters"]
-    parameters |= {"properties": {name: fields[name] for name in FIELDS}, "additionalProperties": False}
+    parameters |= {"properties": {name: fields[name] for name in SHIPPED.names},
+                   "additionalProperties": {"$ref": "#/$defs/ParameterConfig"}}
     common = [alias.name for alias in ALIASES if alias.scope == ("parameters",)]
-    definitions["ParameterConfig"]["properties"]["when"]["propertyNames"] = {"enum": [*FIELDS, *common]}
+    names = {"enum": [*SHIPPED.names, *common]}
+    schema |= {"if": {"required": ["model"]}, "else": {"properties": {"parameters": {  # a model of one's own has others
+        "propertyNames": names, "additionalProperties": {"properties": {"when": {"propertyNames": names}}}}}}}
     definitions["ParameterConfig"]["oneOf"] = [
         {"required": ["value"]}, {"required": ["values"]}, {"required": ["choices"]},
         {"anyOf": [{"required": [low, high]} for low in ("min", "low") for high in ("max", "high")]}]
@@ -55,6 +58,7 @@ def _name_parameters(schema: Schema, definitions: Schema) -> None:
 def _name_metrics(definitions: Schema) -> None:
     names = list(dict.fromkeys(name for metrics in METRICS.values() for name in metrics))
     definitions["MetricConfig"]["properties"]["name"]["enum"] = names
+    definitions["MetricConfig"] |= {"required": [], "oneOf": [{"required": ["name"]}, {"required": ["entry", "goal"]}]}
     definitions["MetricConfig"]["properties"]["test"]["anyOf"][0]["enum"] = names
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import islice
 
 from seqsweep.config.conditions import values_of
-from seqsweep.config.fields import default
 from seqsweep.config.parameters import points
 from seqsweep.config.space import Parameters, Scalar
 from seqsweep.config.structure import Draft
@@ -39,7 +38,7 @@ def check_search(draft: Draft, parameters: Parameters, complete: bool) -> None:
 
 def _check_effect(draft: Draft, name: str, parameters: Parameters) -> None:
     """Refuse a parameter that would do nothing in any trial: its search would be noise."""
-    if name not in _EFFECT or parameters[name].value == default(name):
+    if name not in _EFFECT or draft.fields.is_own(name) or parameters[name].value == draft.fields.default(name):
         return
     parent, useful, reason = _EFFECT[name]
     if parent in parameters:
@@ -47,7 +46,7 @@ def _check_effect(draft: Draft, name: str, parameters: Parameters) -> None:
     elif draft.written("parameters", parent):
         return  # refused already
     else:
-        values = frozenset({default(parent)})
+        values = frozenset({draft.fields.default(parent)})
     if not values.intersection(useful):
         found = ", ".join(sorted(map(str, values)))
         draft.refuse(("parameters", name), f"{name} has no effect here: it {reason}, and {parent} is {found}",
@@ -59,7 +58,7 @@ def _check_schedule(draft: Draft, parameters: Parameters) -> None:
     if warmup is None:
         return
     least = min(value for value in (warmup.value, warmup.min, *(warmup.values or ())) if isinstance(value, int))
-    limits = (epochs.value, epochs.max, *(epochs.values or ())) if epochs else (default("epochs"),)
+    limits = (epochs.value, epochs.max, *(epochs.values or ())) if epochs else (draft.fields.default("epochs"),)
     most = max(value for value in limits if isinstance(value, int))
     if least >= most:
         draft.refuse(("parameters", "warmup_epochs"),

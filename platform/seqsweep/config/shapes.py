@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from seqsweep.config.models import RecurrentConfig
+from seqsweep.config.models import OwnModelConfig, RecurrentConfig
 from seqsweep.config.sweep import FitConfig
 
 GATES = {"elman": 1, "gru": 3, "lstm": 4, "peephole": 4, "gru_d": 3, "ode_rnn": 11}
@@ -17,7 +17,8 @@ OWN_OF_TRAINING = frozenset({"epochs", "learning_rate", "weight_decay", "momentu
 
 def shape_key(config: FitConfig) -> str:
     """Return what trials must have in common to be trained in step: all but seeds, rates and lengths of training."""
-    dropped = [config.model.dropout > 0, config.model.variational_dropout > 0]
+    model = config.model
+    dropped = [] if isinstance(model, OwnModelConfig) else [model.dropout > 0, model.variational_dropout > 0]
     shape = config.model_dump_json(exclude={
         "seed": True, "early_stopping": True, "model": set(OWN_OF_MODEL), "training": set(OWN_OF_TRAINING)})
     return f"{shape} {dropped}"
@@ -26,6 +27,8 @@ def shape_key(config: FitConfig) -> str:
 def bucket(config: FitConfig) -> str:
     """Return the name of the shapes that share a measured program: sizes to the next power of two."""
     model, training = config.model, config.training
+    if isinstance(model, OwnModelConfig):
+        return model.entry  # torch computes it, whatever its shape
     sizes = {"H": model.hidden_size, "B": training.batch_size, "T": getattr(config.task, "context", None) or 0}
     cell = f"{model.cell} {model.nonlinearity}" if model.cell == "elman" else model.cell
     sizes |= {"C": model.conv_channels} if model.conv_layers else {}

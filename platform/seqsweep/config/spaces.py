@@ -7,6 +7,7 @@ from pathlib import Path
 
 from seqsweep.config.aliases import resolve_parameters
 from seqsweep.config.document import Node, read_file
+from seqsweep.config.fields import SHIPPED, Fields
 from seqsweep.config.problems import Problems, nearest, suggestion
 from seqsweep.config.shipped import shipped, shipped_names
 
@@ -14,7 +15,7 @@ FOLDER = "search_spaces"
 _KEYS = ("description", "parameters")
 
 
-def merge_spaces(root: Node, problems: Problems) -> frozenset[str]:
+def merge_spaces(root: Node, problems: Problems, fields: Fields = SHIPPED) -> frozenset[str]:
     """Put the parameters of the named search spaces beneath the sweep's own, each taken or replaced whole.
 
     Returns the names of those that come from a file.
@@ -31,7 +32,7 @@ def merge_spaces(root: Node, problems: Problems) -> frozenset[str]:
         if item.value in seen:
             problems.add(item.place, f"the search space {item.value} is named twice", "each once")
         elif not problems.full:
-            merged |= _parameters(item.value, item, problems)
+            merged |= _parameters(item.value, item, problems, fields)
         seen.add(item.value)
     written = own.children if own else {}
     # In the order the spaces have them, so that overriding a parameter does not move it.
@@ -40,7 +41,7 @@ def merge_spaces(root: Node, problems: Problems) -> frozenset[str]:
     return frozenset(merged.keys() - written.keys())
 
 
-def _parameters(name: str, item: Node, problems: Problems) -> dict[str, Node]:
+def _parameters(name: str, item: Node, problems: Problems, fields: Fields) -> dict[str, Node]:
     path = _find(name)
     if path is None:
         known = _names()
@@ -61,7 +62,7 @@ def _parameters(name: str, item: Node, problems: Problems) -> dict[str, Node]:
     description = space.children.get("description")
     if description is not None and not isinstance(description.value, str):
         problems.add(description.place, "the description is no text", "a text")
-    resolve_parameters(parameters, problems)
+    resolve_parameters(parameters, problems, fields)
     return parameters.children
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from seqsweep.config.aliases import MOVED
 from seqsweep.config.describe import choices_of, describe, homes_of, keys_of, schema_of
 from seqsweep.config.document import KeyPath, Node
-from seqsweep.config.fields import FIELDS
+from seqsweep.config.fields import SHIPPED, Fields
 from seqsweep.config.problems import Problems, nearest, shown, suggestion
 from seqsweep.config.sweep import Sweep
 from seqsweep.config.tasks import METRICS
@@ -32,6 +32,8 @@ class Draft:
     broken: frozenset[str]
     """Sections that hold a stand-in or a default, because what is written there is refused."""
     problems: Problems
+    fields: Fields = SHIPPED
+    """What may stand under `parameters`."""
 
     def sound(self, *sections: str) -> bool:
         """Whether these sections are as they are written."""
@@ -54,19 +56,19 @@ class Draft:
         self.problems.add(found.key if key or node is None else found.place, what, right)
 
 
-def draft_of(root: Node, problems: Problems) -> Draft:
+def draft_of(root: Node, problems: Problems, fields: Fields = SHIPPED) -> Draft:
     """Validate every section by itself, so that one that is broken does not hide what is wrong with another."""
     mended = _mend_task_type(root, problems)
     tree = root.plain()
     try:
-        return Draft(root, Sweep.model_validate(tree), mended, problems)
+        return Draft(root, Sweep.model_validate(tree), mended, problems, fields)
     except ValidationError as error:
         broken = _report(error, root, problems) | mended
     kept = {key: value for key, value in tree.items() if key not in broken}
     if isinstance(parameters := kept.get("parameters"), dict):
         kept["parameters"] = {name: parameter for name, parameter in parameters.items()
                               if f"parameters.{name}" not in broken}
-    return Draft(root, Sweep.model_validate(_STAND_INS | kept), frozenset(broken), problems)
+    return Draft(root, Sweep.model_validate(_STAND_INS | kept), frozenset(broken), problems, fields)
 
 
 def _mend_task_type(root: Node, problems: Problems) -> frozenset[str]:
@@ -177,7 +179,7 @@ def _tell_unknown(path: KeyPath, node: Node, root: Node, problems: Problems) -> 
 
 
 def _elsewhere(key: str, home: KeyPath) -> str:
-    if key in FIELDS and home != ("parameters",):
+    if key in SHIPPED and home != ("parameters",):
         return "parameters"
     return " or ".join(section for section in homes_of(key) if home != (section,))
 

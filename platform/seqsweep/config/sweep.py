@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from seqsweep.config.base import Amount, Config, Duration
-from seqsweep.config.models import RecurrentConfig
+from seqsweep.config.models import AroundConfig, ModelConfig, OwnModelConfig, RecurrentConfig
+from seqsweep.config.own import Code, Entry, Own, OwnConfig, is_none
 from seqsweep.config.space import ParameterConfig, Scalar
-from seqsweep.config.tasks import METRICS, Column, TaskConfig
+from seqsweep.config.tasks import METRICS, Column, TaskConfig, own_learner
 from seqsweep.config.training import EarlyStoppingConfig, Kernel, ProgramConfig, TrainingConfig
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -58,6 +59,11 @@ class DataConfig(Config):
 class PrepareConfig(Config):
     """What is done to the columns; everything is fitted on the training part only."""
 
+    entry: Entry | None = Field(default=None, exclude_if=is_none)
+    """`myprepare.py:add_columns`: a function of a file in this YAML's folder, from a DataFrame to one with the same
+    rows. It comes before everything else, in prediction too; a row must not depend on later ones."""
+    code: Code | None = Field(default=None, exclude_if=is_none)
+    """The file's text, which the loader fills in."""
     fill: Literal["refuse", "interpolate", "forward", "zero", "mean"] = "refuse"
     """Missing values: refuse them, or fill from the past and neighbours of the same series."""
     indicator: bool = False
@@ -76,6 +82,11 @@ class PrepareConfig(Config):
     """Earlier values of the targets as columns; known ahead where the lag is at least the horizon."""
     differences: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = ()
     """Each target less its value so many steps before, scaled by its own deviation (Box & Jenkins, 1970)."""
+
+    @property
+    def own(self) -> Own | None:
+        """The user's function."""
+        return Own(self.entry, self.code or "") if self.entry else None
 
     @property
     def lead(self) -> int:
@@ -114,6 +125,11 @@ class SplitConfig(Config):
 class MetricConfig(Config):
     """What decides, computed on the validation part."""
 
+    entry: Entry | None = Field(default=None, exclude_if=is_none)
+    """`mymetrics.py:wape`: a function of a file in this YAML's folder, of the truth and the predictions of a whole
+    part, instead of a name; it needs a goal."""
+    code: Code | None = Field(default=None, exclude_if=is_none)
+    """The file's text, which the loader fills in."""
     name: str
     """One of the task's metrics."""
     goal: Literal["minimize", "maximize"] | None = None
@@ -123,6 +139,11 @@ class MetricConfig(Config):
 
     season: int | None = Field(default=None, ge=1)
     """mase: steps of the seasonal naive forecast whose error is its unit; default: the longest season of the data."""
+
+    @property
+    def own(self) -> Own | None:
+        """The user's function."""
+        return Own(self.entry, self.code or "") if self.entry else None
 
     @property
     def judged(self) -> MetricConfig:
@@ -225,6 +246,8 @@ class Sweep(Config):
     experiment: Name | None = None
     """MLflow experiment; default: the name."""
     task: TaskConfig
+    model: OwnConfig | None = Field(default=None, exclude_if=is_none)
+    """A model of your own; none: seqsweep's recurrent layers."""
     data: DataConfig
     prepare: PrepareConfig = PrepareConfig()
     split: SplitConfig = SplitConfig()
@@ -255,12 +278,19 @@ class Sweep(Config):
     promote: PromoteConfig | None = None
     """none: register only; `seqsweep promote` opens the gate by hand."""
 
+    @property
+    def owns(self) -> dict[str, Own]:
+        """The user's own code, by the section that names it."""
+        found = {"task": own_learner(self.task), "model": self.model.own if self.model else None,
+                 "metric": self.metric.own, "prepare": self.prepare.own}
+        return {section: own for section, own in found.items() if own is not None}
+
 
 class FitConfig(Config):
     """What one trial trains: the whole truth a training loop needs, and nothing else."""
 
     task: TaskConfig
-    model: RecurrentConfig
+    model: ModelConfig
     training: TrainingConfig
     early_stopping: EarlyStoppingConfig | None
     metric: MetricConfig
@@ -277,8 +307,17 @@ def goal_sign(sweep: Sweep) -> int:
 
 def fit_config(sweep: Sweep, params: Mapping[str, Scalar], seed: int) -> FitConfig:
     """Put one trial's active parameters into the model's and the training loop's config."""
-    model = {name: value for name, value in params.items() if name in RecurrentConfig.model_fields}
     training = {name: value for name, value in params.items() if name in TrainingConfig.model_fields}
-    return FitConfig(task=sweep.task, model=RecurrentConfig.model_validate(model),
-                     training=TrainingConfig.model_validate(training),
+    return FitConfig(task=sweep.task, model=_model(sweep, params), training=TrainingConfig.model_validate(training),
                      early_stopping=sweep.early_stopping, metric=sweep.metric, seed=seed)
+
+
+def _model(sweep: Sweep, params: Mapping[str, Scalar]) -> ModelConfig:
+    if sweep.model is None:
+        return RecurrentConfig.model_validate({name: value for name, value in params.items()
+                                               if name in RecurrentConfig.model_fields})
+    around = {name: value for name, value in params.items() if name in AroundConfig.model_fields}
+    arguments = {name: value for name, value in params.items()
+                 if name not in around and name not in TrainingConfig.model_fields}
+    return OwnModelConfig.model_validate({"entry": sweep.model.entry, "code": sweep.model.code, "arguments": arguments}
+                                         | around)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from seqsweep.config.base import Config
+from seqsweep.config.own import Code, Entry, Own, is_none
 
 Column = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -28,7 +29,22 @@ def _ordered(quantiles: tuple[float, ...]) -> tuple[float, ...]:
     return quantiles
 
 
-class ForecastingConfig(Config):
+class LearnerConfig(Config):
+    """What a model learns may be the user's own, over data of a type that is known."""
+
+    entry: Entry | None = Field(default=None, exclude_if=is_none)
+    """`mytasks.py:Asymmetric`: a class of a file in this YAML's folder that says what is learnt of such data: loss,
+    head, predictions. It is made from the class of this type (`seqsweep.tasks`), whose metrics and baselines stay."""
+    code: Code | None = Field(default=None, exclude_if=is_none)
+    """The file's text, which the loader fills in."""
+
+    @property
+    def own(self) -> Own | None:
+        """The user's class."""
+        return Own(self.entry, self.code or "") if self.entry else None
+
+
+class ForecastingConfig(LearnerConfig):
     """Predict the next `horizon` values of the targets from the last `context` steps."""
 
     type: Literal["forecasting"] = "forecasting"
@@ -62,7 +78,7 @@ class ForecastingConfig(Config):
 
 
 
-class ClassificationConfig(Config):
+class ClassificationConfig(LearnerConfig):
     """Tell which class a whole sequence belongs to."""
 
     type: Literal["classification"] = "classification"
@@ -82,7 +98,7 @@ REMAINING = "remaining"
 """The target of run-to-failure data that have no column for it."""
 
 
-class RegressionConfig(Config):
+class RegressionConfig(LearnerConfig):
     """Tell a number from a whole sequence, or at each row from the last `context` rows, such as the life that remains.
 
     The target is no feature. A sample's target is that of its last row.
@@ -144,3 +160,8 @@ TaskConfig = Annotated[ForecastingConfig | ClassificationConfig | RegressionConf
 def reads_whole(task: TaskConfig) -> bool:
     """Whether a whole sequence is one sample; else samples are stretches of it."""
     return getattr(task, "context", None) is None
+
+
+def own_learner(task: TaskConfig) -> Own | None:
+    """Return the user's class of what is learnt, where there is one."""
+    return task.own if isinstance(task, LearnerConfig) else None

@@ -60,6 +60,8 @@ class DataInfo(Config):
     """Of the static number columns, in the order of `static_features`; None where there are none."""
     columns: tuple[str, ...]
     """Raw value columns in the order they are read, before derived ones are added."""
+    raw: tuple[str, ...] = ()
+    """Columns of the file where the user's own code made others of them; else empty."""
     classes: tuple[str, ...] = ()
     """Class labels in the order of the model's outputs; empty but in classification."""
     series: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from seqsweep.data.calendar import Frequency
 from seqsweep.data.checks import check_lengths, check_missing, with_times
 from seqsweep.data.features import Features, Layout, StaticLayout, assemble
 from seqsweep.data.identity import row_keys, sequence_keys
+from seqsweep.data.own import own_columns
 from seqsweep.data.prepare import packed, sequence_samples, window_samples
 from seqsweep.data.problems import Problems
 from seqsweep.data.scaling import Figures, figures_of
@@ -25,6 +26,7 @@ from seqsweep.data.table import TRAIN, VAL, Ints, Table, Task, roles_of, target_
 from seqsweep.data.targets import ending_samples
 from seqsweep.data.wide import is_melted, melted
 from seqsweep.data.windows import runs, target_rows, usable, window_origins
+from seqsweep.errors import InvalidData, InvalidSweep
 
 Mask = npt.NDArray[np.bool_]
 Part = npt.NDArray[np.int8]
@@ -71,6 +73,11 @@ def _read(frame: pd.DataFrame, task: Task, prepare: PrepareConfig, data: DataCon
     """Read the frame with the columns, the categories and the frequency of the training data."""
     shown = str(frame.attrs.get("source", "data"))
     source = Source(melted(frame, data, shown) if data.layout == "wide" and not is_melted(frame) else frame, shown)
+    if prepare.own is not None:
+        try:
+            source = replace(source, frame=own_columns(source.frame, prepare.own, task, data))
+        except InvalidSweep as error:  # it did well in training: the rows are others
+            raise InvalidData(*error.problems) from error
     roles = replace(roles_of(source, task, data, None), values=info.columns)
     table = build_table([source], roles, task, problems, categories=tuple(info.static_categories))
     if table.time and info.time != table.time:

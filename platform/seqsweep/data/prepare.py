@@ -15,6 +15,7 @@ from seqsweep.data.checks import check_classes, check_labelled, check_lengths, c
 from seqsweep.data.features import Features, Layout, StaticLayout, assemble, encode_static, fit_static
 from seqsweep.data.identity import data_hash, row_keys, sequence_keys
 from seqsweep.data.outline import outline
+from seqsweep.data.own import check_causal, hidden_columns, own_columns
 from seqsweep.data.problems import Problems
 from seqsweep.data.scaling import Figures, figures_of, fit, fit_scaling
 from seqsweep.data.sources import read_sources, told_apart
@@ -55,13 +56,21 @@ def _read(sweep: Sweep, problems: Problems) -> Table:
     named = value_columns(task)
     others = [data.time, getattr(task, "target", None), task.label if isinstance(task, AnomalyConfig) else None]
     also = {name for name in others if isinstance(name, str)}
-    columns = {*named, *task.static, *text, *also, "series", "label"} if named else None
+    own = sweep.prepare.own
+    columns = {*named, *task.static, *text, *also, "series", "label"} if named and own is None else None
     sources = read_sources(data, text, columns)
+    raw: tuple[str, ...] = ()
+    if own is not None:
+        hidden = hidden_columns(sources[0].frame, task)
+        raw = tuple(str(name) for name in sources[0].frame.columns if name not in hidden)
+        for source in sources:
+            check_causal(source.frame, own, task, data)
+        sources = tuple(replace(source, frame=own_columns(source.frame, own, task, data)) for source in sources)
     if isinstance(task, RegressionConfig):
         sources = told_apart(sources, data.series)
     roles = roles_of(sources[0], task, data, split)
     table = build_table(sources, roles, task, problems, by_given=split.by == "given")
-    table = replace(table, outlines=tuple(outline(source, roles.used) for source in sources))
+    table = replace(table, outlines=tuple(outline(source, roles.used) for source in sources), raw=raw)
     table = with_times(table, task, data, sweep.prepare, problems)
     check_missing(table, sweep.prepare, problems)
     if isinstance(task, WindowTask):
@@ -84,7 +93,7 @@ def _fold(table: Table, sweep: Sweep, split: Split, part_T: npt.NDArray[np.int8]
     frequency = table.frequency
     info = DataInfo(
         features=layout.features, targets=layout.targets, known=layout.known, static_features=static.features,
-        static_categories=static.categories or {}, static_scaling=static.scaling, columns=table.columns,
+        static_categories=static.categories or {}, static_scaling=static.scaling, columns=table.columns, raw=table.raw,
         classes=_classes(table) if isinstance(task, ClassificationConfig) else (), series=table.series,
         target_scaling=None if table.target_T is None else fit(table.target_T[train_T, None], "standard", None),
         scaling=scaling, fill_values=_means(table, train_T),

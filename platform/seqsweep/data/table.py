@@ -140,6 +140,8 @@ class Table:
     frequency: Frequency | None = None
     outlines: tuple[Outline, ...] = ()
     """Of the files."""
+    raw: tuple[str, ...] = ()
+    """Columns of the file that the user's own code was given; empty where there is none."""
 
     @property
     def first_S(self) -> Ints:  # noqa: N802

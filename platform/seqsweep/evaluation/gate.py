@@ -13,8 +13,10 @@ from seqsweep.config.sweep import FitConfig, PromoteConfig
 from seqsweep.config.tasks import METRICS, AnomalyConfig, TaskConfig
 from seqsweep.data.batch import Keys, Prepared
 from seqsweep.evaluation.bootstrap import Comparison, Terms, compare, units
-from seqsweep.evaluation.terms import terms_of
+from seqsweep.evaluation.terms import own_terms, terms_of
+from seqsweep.own import told
 from seqsweep.tasks.metrics import truth_of
+from seqsweep.tasks.own import OwnMetric
 
 Predictions = npt.NDArray[Any]
 
@@ -111,6 +113,10 @@ class _Judge:
         return prediction.shape in (self.shape, point)
 
     def _terms(self, prediction: Predictions) -> Terms:
+        own = self.config.metric.judged.own
+        if own is not None:
+            with told(own, f"{own.name} of samples of the test part"):
+                return own_terms(OwnMetric(own, self.config.task, self.truth), np.ascontiguousarray(prediction))
         return terms_of(self.config.task, self.metric, np.ascontiguousarray(prediction), self.truth)
 
     def _result(self, requirement: str, rival: Terms, rival_name: str) -> _Result:

@@ -14,8 +14,10 @@ from seqsweep.config.sweep import FitConfig, MetricConfig
 from seqsweep.config.tasks import METRICS, TaskConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.evaluation.baselines import baselines
+from seqsweep.own import told
 from seqsweep.records import Scalar, TrialRecord, model_name
 from seqsweep.tasks.metrics import metrics_from_predictions, truth_of
+from seqsweep.tasks.own import OwnMetric
 from seqsweep.training.predict import Member, predict_together
 
 Kind = Literal["winner", "trial", "ensemble", "baseline"]
@@ -72,13 +74,13 @@ def evaluate(members: Sequence[Member], data: tuple[Prepared, ...], device: str 
     """
     config, test = members[0].fit, _has(data[0], "test")
     prediction = predict_together(members, data, "test", device) if test else None
-    winner = Scored(None, {} if prediction is None else _metrics(config.task, data[0], "test", prediction), prediction)
+    winner = Scored(None, {} if prediction is None else _metrics(config, data[0], "test", prediction), prediction)
     if not with_baselines:
         return Evaluation(winner, {})
     predictions = baselines(config.task, data[0], "test") if test else {}
     validation = _baseline_validation(config, data)
     return Evaluation(winner, {
-        name: Scored(validation.get(name), _metrics(config.task, data[0], "test", each), each)
+        name: Scored(validation.get(name), _metrics(config, data[0], "test", each), each)
         for name, each in predictions.items()})
 
 
@@ -168,9 +170,13 @@ def _has(data: Prepared, part: str) -> bool:
     return part in data.parts and len(data.parts[part]) > 0
 
 
-def _metrics(task: TaskConfig, data: Prepared, part: str, prediction: npt.NDArray[Any]) -> dict[str, float]:
+def _metrics(config: FitConfig, data: Prepared, part: str, prediction: npt.NDArray[Any]) -> dict[str, float]:
+    task, own = config.task, config.metric.own
     truth = truth_of(task, data, part)
     found = metrics_from_predictions(task, np.ascontiguousarray(prediction), truth)
+    if own is not None:
+        with told(own, f"{own.name} of the {part} part"):
+            found[config.metric.name] = OwnMetric(own, task, truth)(prediction)
     if task.type == "classification":
         found["errors"] = float((prediction.argmax(axis=1) != truth.y).sum())
     return found
@@ -181,6 +187,6 @@ def _baseline_validation(config: FitConfig, data: tuple[Prepared, ...]) -> dict[
     values: dict[str, list[float]] = {}
     for fold in data:
         for name, prediction in (baselines(config.task, fold, "val") if _has(fold, "val") else {}).items():
-            values.setdefault(name, []).append(_metrics(config.task, fold, "val", prediction)[config.metric.name])
+            values.setdefault(name, []).append(_metrics(config, fold, "val", prediction)[config.metric.name])
     means = {name: math.fsum(each) / len(each) for name, each in values.items() if len(each) == len(data)}
     return {name: mean for name, mean in means.items() if not math.isnan(mean)}

@@ -13,6 +13,7 @@ from seqsweep.evaluation.bootstrap import Floats64, Terms
 from seqsweep.tasks.anomaly_scores import alarms
 from seqsweep.tasks.metrics import Truth, sample_losses
 from seqsweep.tasks.nab import Watch, crossed_alarms, earned
+from seqsweep.tasks.own import OwnMetric
 
 _OF_THE_MEAN: dict[str, Callable[[Floats64], Floats64]] = {"rmse": np.sqrt, "accuracy": lambda error: 1.0 - error}
 
@@ -31,6 +32,35 @@ def terms_of(task: TaskConfig, metric: str, prediction: npt.NDArray[Any], truth:
                                       np.square(deviation_N)]), _r2)
     losses_N = sample_losses(task, metric, prediction, truth)
     return Terms(np.column_stack([losses_N, np.ones(len(losses_N))]), _Mean(_OF_THE_MEAN.get(metric, _itself)))
+
+
+def own_terms(metric: OwnMetric, prediction: npt.NDArray[Any]) -> Terms:
+    """The same for a metric of the user's own, of which nothing is known but what it says of samples.
+
+    Where it is the mean of what it says of each, that is what is drawn; else each resample is told to it anew. Of more
+    than 2,000 samples the mean stands in, since it would have to be told too much.
+    """
+    N = len(prediction)
+    each_N = np.array([metric(prediction, slice(n, n + 1)) for n in range(N)])
+    is_mean = bool(np.isclose(each_N.mean(), metric(prediction), rtol=1e-9, atol=0.0))
+    if is_mean or N > _MOST_TOLD:
+        return Terms(np.column_stack([each_N, np.ones(N)]), _Mean(_itself))
+    return Terms(np.eye(N), _Told(metric, prediction))
+
+
+_MOST_TOLD = 2_000
+
+
+class _Told:
+    """A function of how often each sample was drawn."""
+
+    def __init__(self, metric: OwnMetric, prediction: npt.NDArray[Any]) -> None:
+        self.metric, self.prediction = metric, prediction
+
+    def __call__(self, counts_RN: Floats64) -> Floats64:
+        place_N = np.arange(counts_RN.shape[1])
+        return np.array([self.metric(self.prediction, np.repeat(place_N, counts_N.round().astype(int)))
+                         for counts_N in counts_RN])
 
 
 def _itself(mean: Floats64) -> Floats64:

@@ -12,10 +12,9 @@ from graphlib import CycleError, TopologicalSorter
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from seqsweep.config.models import RecurrentConfig
+from seqsweep.config.fields import SHIPPED, Fields, fields_of
 from seqsweep.config.space import ParameterConfig, Parameters
 from seqsweep.config.sweep import Sweep
-from seqsweep.config.training import TrainingConfig
 from seqsweep.errors import InvalidSweep, Problem
 from seqsweep.records import Scalar
 
@@ -23,8 +22,6 @@ Distribution = FloatDistribution | IntDistribution | CategoricalDistribution
 Params = dict[str, Scalar]
 Draw = Callable[[str, ParameterConfig], Scalar]
 """Gives a value to an active parameter."""
-
-_FIELDS = RecurrentConfig.model_fields | TrainingConfig.model_fields
 
 
 @dataclass(frozen=True)
@@ -37,6 +34,8 @@ class Space:
     """The active grid axes' values in this cell; empty where the sweep has no grid axis."""
     names: tuple[str, ...]
     """The parameters in the order the sweep writes them."""
+    fields: Fields = SHIPPED
+    """What each of them is."""
 
     @property
     def key(self) -> str:
@@ -46,7 +45,7 @@ class Space:
     @cached_property
     def distributions(self) -> dict[str, Distribution]:
         """What the brain draws from: parameters neither fixed, nor an axis, nor inactive throughout the cell."""
-        return {name: distribution(name, parameter) for name, parameter in self.parameters.items()
+        return {name: distribution(name, parameter, self.fields) for name, parameter in self.parameters.items()
                 if parameter.value is None and not parameter.is_grid and self._can_be_active(name)}
 
     @cached_property
@@ -99,7 +98,7 @@ class Space:
 
     def _options(self, name: str) -> Sequence[Scalar] | None:
         own = self._own(name)
-        return choices(name, self.parameters[name]) if own is None else (own,)
+        return choices(name, self.parameters[name], self.fields) if own is None else (own,)
 
     def _count(self, names: list[str], chosen: Params, parents: set[str]) -> float:
         if not names:
@@ -134,15 +133,15 @@ def cells(sweep: Sweep) -> tuple[Space, ...]:
 
     An axis that is inactive in a cell does not multiply it. Raises InvalidSweep where an axis cannot be enumerated.
     """
-    parameters = _in_order(sweep.parameters)
-    _check_grid(parameters, sweep.method)
+    parameters, fields = _in_order(sweep.parameters), fields_of(sweep.model.own if sweep.model else None)
+    _check_grid(parameters, sweep.method, fields)
     found: list[Params] = [{}]
     for name, parameter in parameters.items():
         if parameter.is_grid:
-            options = choices(name, parameter) or ()
+            options = choices(name, parameter, fields) or ()
             found = [cell | extra for cell in found for extra in
                      ([{name: option} for option in options] if holds(parameter, _known(parameters, cell)) else [{}])]
-    return tuple(Space(parameters, cell, tuple(sweep.parameters)) for cell in found)
+    return tuple(Space(parameters, cell, tuple(sweep.parameters), fields) for cell in found)
 
 
 def size(sweep: Sweep) -> int | None:
@@ -151,14 +150,14 @@ def size(sweep: Sweep) -> int | None:
     return None if None in sizes else sum(count for count in sizes if count is not None)
 
 
-def choices(name: str, parameter: ParameterConfig) -> Sequence[Scalar] | None:
+def choices(name: str, parameter: ParameterConfig, fields: Fields = SHIPPED) -> Sequence[Scalar] | None:
     """Every value a parameter may have, or None for a continuous range."""
     if parameter.value is not None:
         return (parameter.value,)
     if parameter.values is not None:
         return parameter.values
     low, high = _bounds(name, parameter)
-    if is_integer(name):
+    if is_integer(name, fields):
         return range(int(low), int(high) + 1, int(parameter.step or 1))
     if low == high:
         return (float(low),)
@@ -168,13 +167,13 @@ def choices(name: str, parameter: ParameterConfig) -> Sequence[Scalar] | None:
     return tuple(float(start + i * step) for i in range(int((Decimal(str(high)) - start) / step) + 1))
 
 
-def distribution(name: str, parameter: ParameterConfig) -> Distribution:
+def distribution(name: str, parameter: ParameterConfig, fields: Fields = SHIPPED) -> Distribution:
     """The Optuna distribution of a searched parameter; integer fields of the configs are drawn as integers."""
     if parameter.values is not None:
         return CategoricalDistribution(parameter.values)
     low, high = _bounds(name, parameter)
     try:
-        if is_integer(name):
+        if is_integer(name, fields):
             return IntDistribution(int(low), int(high), log=parameter.log, step=int(parameter.step or 1))
         return FloatDistribution(float(low), float(high), log=parameter.log,
                                  step=None if parameter.step is None else float(parameter.step))
@@ -192,11 +191,12 @@ def within(known: Distribution, value: Scalar) -> bool:
     return abs(steps - round(steps)) < 1e-6
 
 
-def is_integer(name: str) -> bool:
+def is_integer(name: str, fields: Fields = SHIPPED) -> bool:
     """Whether the model or the training loop wants a whole number here. Raises InvalidSweep for an unknown name."""
-    if name not in _FIELDS:
-        raise _invalid(name, "no model or training parameter has this name", f"one of: {', '.join(sorted(_FIELDS))}")
-    return _FIELDS[name].annotation is int
+    if name not in fields:
+        raise _invalid(name, "no model or training parameter has this name",
+                       f"one of: {', '.join(sorted(fields.names))}")
+    return fields.kind(name) == "integer"
 
 
 def _bounds(name: str, parameter: ParameterConfig) -> tuple[int | float, int | float]:
@@ -232,11 +232,11 @@ def _known(parameters: Parameters, cell: Params) -> Params:
     return known
 
 
-def _check_grid(parameters: Parameters, method: str) -> None:
+def _check_grid(parameters: Parameters, method: str, fields: Fields) -> None:
     problems = []
     for name, parameter in parameters.items():
         enumerated = parameter.is_grid or method == "grid"
-        if enumerated and choices(name, parameter) is None:
+        if enumerated and choices(name, parameter, fields) is None:
             problems.append(Problem(f"parameters.{name}", "a grid cannot list a continuous range",
                                     "give `values`, or `step` beside `min` and `max`"))
         loose = [parent for parent in parameter.when if parent in parameters

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
+from seqsweep.config.models import OwnModelConfig, RecurrentConfig
 from seqsweep.config.shapes import GATES, convolutions
 from seqsweep.config.sweep import FitConfig
 from seqsweep.config.training import Kernel
@@ -46,6 +47,8 @@ def terms(config: FitConfig, features: int = 5) -> dict[str, float]:
     `features`: columns of the input, of which the parameters say nothing.
     """
     model, batch = config.model, config.training.batch_size
+    if isinstance(model, OwnModelConfig):
+        model = RecurrentConfig()  # nothing is known of it
     steps = getattr(config.task, "context", None) or _STEPS
     directions, units = 1 + model.bidirectional, GATES[model.cell] * model.hidden_size
     first = model.conv_channels if model.conv_layers else features
@@ -63,6 +66,7 @@ def terms(config: FitConfig, features: int = 5) -> dict[str, float]:
 
 def epoch_cost(config: FitConfig, costs: Costs) -> float:
     """Return the cost of one epoch, in seconds a training sample on the machine of the fit."""
-    coefficients = costs.get(config.model.cell, _COSTS["torch"]["gru"])  # computed step by step, as torch's GRU is
+    cell = "" if isinstance(config.model, OwnModelConfig) else config.model.cell
+    coefficients = costs.get(cell, _COSTS["torch"]["gru"])  # computed step by step, as torch's GRU is
     step = sum(coefficients.get(name, 0.0) * value for name, value in terms(config).items())
     return step / config.training.batch_size

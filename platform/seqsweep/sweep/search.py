@@ -359,9 +359,10 @@ class Search:
 
     def _failed(self, hand: Hand, failure: Failure) -> None:
         if failure.reason not in BREAKDOWNS:
+            mended = ("own code is part of a sweep: mended it is another one (`seqsweep submit --fork NAME`)"
+                      if self._sweep.owns else f"`seqsweep resume {self._sweep.name}` goes on once it is mended")
             raise SearchFailed(f"trial {hand.trial.number} on {hand.worker_name or 'its worker'} raised an error; the "
-                               f"sweep stops, and `seqsweep resume {self._sweep.name}` goes on once it is mended:\n"
-                               f"{failure.message}")
+                               f"sweep stops, and {mended}:\n{failure.message}")
         self._retry(hand, after_failure(hand, failure, self._programs))
 
     def _leave(self) -> None:

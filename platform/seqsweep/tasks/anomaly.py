@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seqsweep.config.models import RecurrentConfig
+from seqsweep.config.models import ModelConfig
 from seqsweep.config.tasks import METRICS, AnomalyConfig, ForecastingConfig
 from seqsweep.data.batch import Ints, Prepared
-from seqsweep.models.recurrent import Recurrent
+from seqsweep.models.encoder import build_encoder
 from seqsweep.tasks.anomaly_scores import Calibration, detected, figures
 from seqsweep.tasks.batch import Batch
 from seqsweep.tasks.forecasting import Forecaster, window_norm
-from seqsweep.tasks.heads import DirectHead, RecurrentHead
+from seqsweep.tasks.heads import build_head
 from seqsweep.tasks.learner import Learner, Sums
 from seqsweep.tasks.nab import Doubles, Watch, watch
 
@@ -69,7 +69,7 @@ class Detector(Learner):
 class ForecastDetector(Detector, Forecaster):
     """The error of a forecast of the next row (Malhotra et al., 2015)."""
 
-    def __init__(self, task: AnomalyConfig, model: RecurrentConfig, data: Prepared) -> None:
+    def __init__(self, task: AnomalyConfig, model: ModelConfig, data: Prepared) -> None:
         columns = tuple(data.info.features[place] for place in data.info.targets)
         next_row = ForecastingConfig(target=columns, horizon=1, context=task.context, loss="huber")
         Forecaster.__init__(self, next_row, model, data.info)
@@ -89,13 +89,13 @@ class AutoEncoder(Detector):
 
     targets_D: Tensor
 
-    def __init__(self, task: AnomalyConfig, model: RecurrentConfig, data: Prepared) -> None:
+    def __init__(self, task: AnomalyConfig, model: ModelConfig, data: Prepared) -> None:
         super().__init__()
         info, self.model = data.info, model
         self.register_buffer("targets_D", torch.tensor(info.targets), persistent=False)
-        self.encoder = Recurrent(model, len(info.features))
+        self.encoder = build_encoder(model, len(info.features))
         sizes = (self.encoder.output_size, 0, len(info.static_features), task.context + 1, len(info.targets), ())
-        self.head = RecurrentHead(model, *sizes) if model.decoder == "recurrent" else DirectHead(*sizes)
+        self.head = build_head(model, *sizes)
         self._remember(task, data)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -122,7 +122,7 @@ class AutoEncoder(Detector):
         return batch.x_BLF.index_select(2, self.targets_D)
 
 
-def build_detector(task: AnomalyConfig, model: RecurrentConfig, data: Prepared) -> Detector:
+def build_detector(task: AnomalyConfig, model: ModelConfig, data: Prepared) -> Detector:
     """Return the model of the task's scorer."""
     return (AutoEncoder if task.scorer == "autoencoder" else ForecastDetector)(task, model, data)
 

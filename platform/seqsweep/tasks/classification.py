@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seqsweep.config.models import RecurrentConfig
+from seqsweep.config.models import ModelConfig
 from seqsweep.config.tasks import ClassificationConfig
 from seqsweep.data.batch import Prepared
+from seqsweep.models.encoder import build_encoder
 from seqsweep.models.linear import Linear
-from seqsweep.models.recurrent import Recurrent
 from seqsweep.models.timed import Clock
 from seqsweep.tasks.batch import Batch
 from seqsweep.tasks.classification_metrics import classification_metrics, classification_sums
@@ -22,10 +22,10 @@ class Classifier(Learner):
 
     weight_C: Tensor
 
-    def __init__(self, task: ClassificationConfig, model: RecurrentConfig, data: Prepared) -> None:
+    def __init__(self, task: ClassificationConfig, model: ModelConfig, data: Prepared) -> None:
         super().__init__()
         self.register_buffer("weight_C", class_weights(task, data), persistent=False)
-        self.encoder = Recurrent(model, len(data.info.features), Clock.of(data.info))
+        self.encoder = build_encoder(model, len(data.info.features), Clock.of(data.info))
         joined = self.encoder.output_size + len(data.info.static_features)
         self.head = Linear(joined, len(data.info.classes))
 

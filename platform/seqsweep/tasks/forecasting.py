@@ -10,14 +10,14 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seqsweep.config.models import RecurrentConfig
+from seqsweep.config.models import ModelConfig
 from seqsweep.config.tasks import ForecastingConfig
 from seqsweep.data.batch import DataInfo
 from seqsweep.errors import InvalidSweep, Problem
-from seqsweep.models.recurrent import Recurrent
+from seqsweep.models.encoder import build_encoder
 from seqsweep.tasks.batch import Batch
 from seqsweep.tasks.forecast_metrics import ForecastTruth, forecast_metrics, forecast_sums, pointwise_loss
-from seqsweep.tasks.heads import DirectHead, RecurrentHead
+from seqsweep.tasks.heads import build_head
 from seqsweep.tasks.learner import Learner, Sums
 
 
@@ -27,16 +27,16 @@ class Forecaster(Learner):
     targets_D: Tensor
     known_K: Tensor
 
-    def __init__(self, task: ForecastingConfig, model: RecurrentConfig, info: DataInfo) -> None:
+    def __init__(self, task: ForecastingConfig, model: ModelConfig, info: DataInfo) -> None:
         super().__init__()
         _check(task, model)
         self.task, self.model = task, model
         self.register_buffer("targets_D", torch.tensor(info.targets), persistent=False)
         self.register_buffer("known_K", torch.tensor(info.known, dtype=torch.int64), persistent=False)
-        self.encoder = Recurrent(model, len(info.features))
+        self.encoder = build_encoder(model, len(info.features))
         sizes = (self.encoder.output_size, len(info.known), len(info.static_features), task.horizon,
                  len(info.targets), task.quantiles)
-        self.head = RecurrentHead(model, *sizes) if model.decoder == "recurrent" else DirectHead(*sizes)
+        self.head = build_head(model, *sizes)
         if model.naive_season:  # the first forecast is nothing but what the head is added to
             nn.init.zeros_(self.head.linear.weight)
             nn.init.zeros_(self.head.linear.bias)
@@ -125,7 +125,7 @@ def window_norm(kind: Literal["none", "last", "standard"], targets_BTD: Tensor) 
     return WindowNorm(mean_B1D, (variance_B1D + 1e-5).sqrt())
 
 
-def _check(task: ForecastingConfig, model: RecurrentConfig) -> None:
+def _check(task: ForecastingConfig, model: ModelConfig) -> None:
     if model.naive_season > task.context:
         raise InvalidSweep(Problem("naive_season", f"a season of {model.naive_season} steps in a context of "
                                    f"{task.context}", f"make task.context at least {model.naive_season}"))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqsweep.config.models import RecurrentConfig
+from seqsweep.config.models import ModelConfig, RecurrentConfig
 from seqsweep.models.linear import Linear
 from seqsweep.models.recurrent import Recurrent
 
@@ -57,6 +57,15 @@ class RecurrentHead(nn.Module):
         out_BTH = self.decoder.outputs(x_BTF)
         free_BTDQ = self.linear(out_BTH.flatten(0, 1)).view(-1, self.horizon, *self.shape)
         return in_order(free_BTDQ, self.quantiles.index(0.5)) if self.quantiles else free_BTDQ
+
+
+def build_head(model: ModelConfig, state: int, known: int, static: int, horizon: int, targets: int,
+               quantiles: tuple[float, ...]) -> DirectHead | RecurrentHead:
+    """Return the head that the model asks for; over a model of the user's own it is the direct one."""
+    sizes = (state, known, static, horizon, targets, quantiles)
+    if isinstance(model, RecurrentConfig) and model.decoder == "recurrent":
+        return RecurrentHead(model, *sizes)
+    return DirectHead(*sizes)
 
 
 def in_order(free_BHDQ: Tensor, median: int) -> Tensor:

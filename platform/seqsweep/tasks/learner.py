@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from seqsweep.models.recurrent import Recurrent
+from seqsweep.models.encoder import Encoder
 from seqsweep.tasks.batch import Batch
 
 Sums = Mapping[str, Any]
@@ -17,9 +17,9 @@ whatever the batch size."""
 
 
 class Learner(nn.Module, ABC):
-    """A recurrent encoder under a task's head. Constants are non-persistent buffers: they move, but are not weights."""
+    """An encoder under a task's head. Constants are non-persistent buffers: they move, but are not weights."""
 
-    encoder: Recurrent
+    encoder: Encoder
     notes: ClassVar[tuple[str, ...]] = ()
     """Figures of the validation part that predictions need: kept with the weights of their epoch."""
 

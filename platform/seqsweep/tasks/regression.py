@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqsweep.config.models import RecurrentConfig
+from seqsweep.config.models import ModelConfig
 from seqsweep.config.tasks import RegressionConfig
 from seqsweep.data.batch import DataInfo
+from seqsweep.models.encoder import build_encoder
 from seqsweep.models.linear import Linear
-from seqsweep.models.recurrent import Recurrent
 from seqsweep.models.timed import Clock
 from seqsweep.tasks.batch import Batch
 from seqsweep.tasks.forecast_metrics import point_loss
@@ -20,10 +20,10 @@ from seqsweep.tasks.regression_metrics import regression_metrics, regression_sum
 class Regressor(Learner):
     """The pooled state and the series' static features, mapped to one number."""
 
-    def __init__(self, task: RegressionConfig, model: RecurrentConfig, info: DataInfo) -> None:
+    def __init__(self, task: RegressionConfig, model: ModelConfig, info: DataInfo) -> None:
         super().__init__()
         self.task = task
-        self.encoder = Recurrent(model, len(info.features), Clock.of(info))
+        self.encoder = build_encoder(model, len(info.features), Clock.of(info))
         self.head = Linear(self.encoder.output_size + len(info.static_features), 1)
 
     def forward(self, batch: Batch) -> Tensor:

@@ -18,14 +18,15 @@ with warnings.catch_warnings():
     from mlflow import pyfunc
 
 import seqsweep
+from seqsweep.config.own import signature_of
 from seqsweep.errors import InvalidData, Problem, Refused
 from seqsweep.tracking.client import quiet
 from seqsweep.tracking.packaged import Package
 
 CARRIED = ("config", "data", "models", "tasks", "training")
 """Rooms that a package needs to predict."""
-_CARRIED_FILES = ("__init__.py", "errors.py", "records.py", "secrets.py",
-                  "tracking/__init__.py", "tracking/packaged.py")
+_CARRIED_FILES = ("__init__.py", "errors.py", "own.py", "records.py", "secrets.py",
+                  "tracking/__init__.py", "tracking/attached.py", "tracking/packaged.py")
 _REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "pydantic", "safetensors")
 _LOADER = "mlflow.pyfunc.loaders.code_model"
 _ENDINGS = frozenset({".py", ".json", ".yaml", ".txt", ".safetensors"})
@@ -46,7 +47,7 @@ def build_package(folder: Path, package: Package, example: pd.DataFrame | None =
         _carry(code)
         pyfunc.save_model(
             folder, python_model=str(_served(Path(temporary))), artifacts={"package": str(contents)},
-            code_paths=[str(code)], pip_requirements=_requirements(), signature=_signature(package, example),
+            code_paths=[str(code)], pip_requirements=_requirements(package), signature=_signature(package, example),
             input_example=example, metadata={"seqsweep.format": package.facts.format_version})
     _forget_where_it_was_built(folder)
     return folder
@@ -110,8 +111,13 @@ def _served(folder: Path) -> Path:
     return Path(shutil.copyfile(Path(__file__).with_name("served.py"), folder / "served.py"))
 
 
-def _requirements() -> list[str]:
-    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in _REQUIREMENTS]
+def _requirements(package: Package) -> list[str]:
+    """Pinned: what seqsweep needs to predict, and what the user's own code imports."""
+    imported = {name for section, own in package.facts.owns.items() for name in signature_of(own, section).imports}
+    known = metadata.packages_distributions() if imported else {}
+    also = {name for module in imported - {"seqsweep"} for name in known.get(module, ())}
+    return [f"{name}=={metadata.version(name).partition('+')[0]}"
+            for name in (*_REQUIREMENTS, *sorted(also - set(_REQUIREMENTS)))]
 
 
 def _signature(package: Package, example: pd.DataFrame | None) -> ModelSignature:

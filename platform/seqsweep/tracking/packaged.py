@@ -1,8 +1,9 @@
-"""A trained model with everything needed to predict from new data, as three files: JSON and safetensors, no pickle.
+"""A trained model with everything needed to predict from new data, as files: JSON and safetensors, no pickle.
 
     package.json           what was trained, how data were prepared, figures, versions
     weights.safetensors    the weights of each member and fold
     rows.safetensors       hashes of the rows of each part, for the gate
+    own/                   files of the user's own code, where there are any; package.json has the hash of each
 
 This module travels inside the package: it imports nothing that a serving machine does not have.
 """
@@ -26,19 +27,22 @@ from safetensors.numpy import load_file, save_file
 
 from seqsweep import __version__
 from seqsweep.config.base import Config
+from seqsweep.config.models import OwnModelConfig
+from seqsweep.config.own import Own
 from seqsweep.config.sweep import DataConfig, FitConfig, PrepareConfig
-from seqsweep.config.tasks import WindowTask
+from seqsweep.config.tasks import WindowTask, own_learner
 from seqsweep.data.batch import DataInfo, Keys, Prepared
 from seqsweep.data.predict import transform
 from seqsweep.data.results import prediction_table
 from seqsweep.errors import InvalidData, Problem
 from seqsweep.records import model_name
+from seqsweep.tracking.attached import apart, together
 from seqsweep.training.predict import Member, predict_together
 from seqsweep.training.state import pack, scoped, unpack, within
 
 FORMAT_VERSION: Literal[2] = 2
 """In format 1 there is one trial, and no members."""
-_FACTS, _WEIGHTS, _ROWS = "package.json", "weights.safetensors", "rows.safetensors"
+_FACTS, _WEIGHTS, _ROWS, _OWN = "package.json", "weights.safetensors", "rows.safetensors", "own"
 
 
 class MemberFacts(Config):
@@ -81,6 +85,14 @@ class Facts(Config):
         """`trial 18`, or `ensemble 18 x3 + 4`."""
         return model_name({member.trial: member.picks for member in self.members})
 
+    @property
+    def owns(self) -> dict[str, Own]:
+        """The user's own code, by the section of the sweep that names it; a prediction runs all but the metric."""
+        model = self.fit.model
+        found = {"task": own_learner(self.fit.task), "metric": self.fit.metric.own,
+                 "model": model.own if isinstance(model, OwnModelConfig) else None, "prepare": self.prepare.own}
+        return {section: own for section, own in found.items() if own is not None}
+
 
 @dataclass(frozen=True, eq=False)
 class Package:
@@ -114,7 +126,8 @@ class Package:
         # Sequence formats call the column that tells one sequence from the next `series`, and so do folders of files.
         several = data.files is not None or data.layout == "wide" or not isinstance(task, WindowTask)
         series = data.series or ("series" if several else None)
-        return (*(name for name in (series, data.time) if name), *self.facts.infos[0].columns, *task.static)
+        info = self.facts.infos[0]
+        return info.raw or (*(name for name in (series, data.time) if name), *info.columns, *task.static)
 
     @property
     def data_hash(self) -> str:
@@ -122,8 +135,12 @@ class Package:
         return self.facts.infos[0].data_hash
 
     def write(self, folder: Path) -> None:
-        """Write the three files into an existing folder."""
-        (folder / _FACTS).write_text(self.facts.model_dump_json(indent=1), encoding="utf-8")
+        """Write the files into an existing folder."""
+        facts, files = apart(self.facts.model_dump(mode="json"))
+        (folder / _FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        for file, code in files.items():
+            (folder / _OWN / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / _OWN / file).write_bytes(code.encode())
         arrays = [scoped(str(number), unpack(member.weights)[0]) for number, member in enumerate(self.members)]
         save_file(_contiguous(dict(ChainMap(*arrays))), folder / _WEIGHTS)
         save_file({part: keys.view(np.int64) for part, keys in self.row_keys.items()}, folder / _ROWS)
@@ -132,13 +149,15 @@ class Package:
     def read(cls, folder: Path, name: str = "") -> Package:
         """Read what `write` wrote; `name`: what errors call it, the folder by default.
 
-        Raises InvalidData where a file is missing, damaged or of a later format. Format 1 is read, too.
+        The user's own code is not run here. Raises InvalidData where a file is missing, damaged or of a later format,
+        or own code is not what the package was written with. Format 1 is read, too.
         """
         name = name or str(folder)
         try:
             told = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
             version = _known_format(told, name)
-            facts = Facts.model_validate_json(json.dumps(_with_members(told) if version == 1 else told))
+            told = together(_with_members(told) if version == 1 else told, folder / _OWN)
+            facts = Facts.model_validate_json(json.dumps(told))
             weights, rows = load_file(folder / _WEIGHTS), load_file(folder / _ROWS)
         except (OSError, ValueError, ValidationError, SafetensorError) as error:
             first_line = str(error).partition("\n")[0]

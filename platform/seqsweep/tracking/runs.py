@@ -385,7 +385,7 @@ def _sweep_params(sweep: SweepRecord) -> dict[str, str]:
     for section, fields in json.loads(sweep.spec).items():
         nested = fields if isinstance(fields, dict) else {"": fields}
         for name, value in nested.items():
-            if value is not None:
+            if value is not None and name != "code":
                 key = f"{section}.{name}" if name else section
                 params[key] = value if isinstance(value, str) else json.dumps(_stated(value))
     return params

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from seqsweep.config.tasks import own_learner
 from seqsweep.data.batch import Ints
 from seqsweep.models.linear import Linear
+from seqsweep.models.own import drawing
 from seqsweep.tasks.batch import Batch
 from seqsweep.training.fold import Fold
 
@@ -54,6 +56,7 @@ class Alone:
     def __init__(self, fold: Fold) -> None:
         self.folds = [fold]
         self._learner, self._mixed = fold.learner, fold.mixed
+        self._own = own_learner(fold.config.task) is not None
 
     def batches(self, orders: list[Ints], keys: list[Ints]) -> Iterator[Batch]:
         """See Engine."""
@@ -70,10 +73,15 @@ class Alone:
         return loss.detach().unsqueeze(0), weight.unsqueeze(0)
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        with _precision(self._mixed):
-            output = self._learner(batch)
-        loss: tuple[Tensor, Tensor] = self._learner.loss(_whole(output), batch)
+        with self._random(batch):
+            with _precision(self._mixed):
+                output = self._learner(batch)
+            loss: tuple[Tensor, Tensor] = self._learner.loss(_whole(output), batch)
         return loss
+
+    def _random(self, batch: Batch) -> AbstractContextManager[Any]:
+        """What a user's own learner draws by torch depends on the step alone."""
+        return drawing(batch.x_BLF, batch.key, batch.first) if self._own else nullcontext()
 
     def clear(self) -> None:
         """See Engine."""
@@ -218,17 +226,25 @@ def validate(engine: Engine, micro: int | None = None) -> Steps:
     """
     folds = engine.folds
     totals: list[dict[str, Any]] = [{} for _ in folds]
+    predictions: list[list[Tensor]] = [[] for _ in folds]
     for fold in folds:
         fold.learner.eval()
     size = None if micro is None else folds[0].evaluation_piece(micro)
     for piece in (piece for batch in folds[0].val_loader.in_order() for piece in batch.pieces(size)):
         with torch.no_grad():
-            for fold, output, total in zip(folds, engine.outputs(piece), totals, strict=True):
-                for name, value in fold.learner.sums(fold.learner.predict(output, piece), piece).items():
+            for fold, output, total, kept in zip(folds, engine.outputs(piece), totals, predictions, strict=True):
+                prediction = fold.learner.predict(output, piece)
+                kept += [prediction.cpu()] if fold.metric else []
+                for name, value in fold.learner.sums(prediction, piece).items():
                     total[name] = total[name] + value if name in total else value
         yield
-    return [{f"val_{name}": value for name, value in fold.learner.metrics(total).items()}
-            for fold, total in zip(folds, totals, strict=True)]
+    return [{f"val_{name}": value for name, value in (fold.learner.metrics(total) | _own(fold, kept)).items()}
+            for fold, total, kept in zip(folds, totals, predictions, strict=True)]
+
+
+def _own(fold: Fold, predictions: list[Tensor]) -> Figures:
+    """The user's own metric, where there is one."""
+    return {fold.config.metric.name: fold.metric(torch.cat(predictions).numpy())} if fold.metric else {}
 
 
 def _accumulate(loss: Callable[[Batch], tuple[Tensor, Tensor]], batch: Batch, micro: int) -> tuple[Tensor, Tensor]:

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from seqsweep.config.sweep import FitConfig
-from seqsweep.config.tasks import AnomalyConfig, ForecastingConfig, RegressionConfig
+from seqsweep.config.tasks import AnomalyConfig, ForecastingConfig, RegressionConfig, own_learner
 from seqsweep.data.batch import Ints, Prepared
-from seqsweep.errors import InvalidData, Problem
+from seqsweep.errors import InvalidData, InvalidSweep, Problem
 from seqsweep.models.recurrent import Recurrent
 from seqsweep.tasks.anomaly import build_detector
 from seqsweep.tasks.batch import Arrays
 from seqsweep.tasks.classification import Classifier
 from seqsweep.tasks.forecasting import Forecaster
 from seqsweep.tasks.learner import Learner
+from seqsweep.tasks.metrics import truth_of
+from seqsweep.tasks.own import OwnMetric, build_own
 from seqsweep.tasks.regression import Regressor
 from seqsweep.training.batches import Loader
 from seqsweep.training.optim import clip, learning_rate
@@ -32,6 +34,8 @@ def build_learner(config: FitConfig, data: Prepared) -> Learner:
     """Return the task's model with the start that the seed gives, on the CPU."""
     with torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(_mix(config.seed))
+        if own_learner(config.task):
+            return build_own(config, data)
         if isinstance(config.task, ForecastingConfig):
             return Forecaster(config.task, config.model, data.info)
         if isinstance(config.task, RegressionConfig):
@@ -54,10 +58,12 @@ class Fold:
         for module in self.learner.modules():
             if isinstance(module, Recurrent):
                 module.kernel = config.program.kernel
-        self.parameters = list(self.learner.parameters())
+        self.parameters = [each for each in self.learner.parameters() if each.requires_grad]
         self.rule = build_rule(config.training, self.parameters)
         self.train_loader = Loader(arrays, data.parts["train"], config.training.batch_size)
         self.val_loader = Loader(arrays, data.parts["val"], evaluation_batch(data, "val"))
+        own = config.metric.own
+        self.metric = OwnMetric(own, config.task, truth_of(config.task, data, "val")) if own else None
         self.mixed = config.training.precision == "mixed" and self.device.type == "cuda"
 
     def evaluation_piece(self, micro: int) -> int:
@@ -80,7 +86,11 @@ class Fold:
 
     def update(self, rate: float) -> Tensor:
         """Clip the gradients and change the weights; return the gradient's norm before, not fetched."""
-        gradients = [p.grad for p in self.parameters if p.grad is not None]  # every one has
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        if len(gradients) < len(self.parameters):
+            unused = [name for name, p in self.learner.named_parameters() if p.requires_grad and p.grad is None]
+            raise InvalidSweep(Problem(", ".join(unused[:5]), "the loss does not depend on these weights",
+                                       "a forward pass that uses every weight, or requires_grad = False"))
         norm = clip(gradients, self.config.training.clip_norm)
         self.rule.step(gradients, rate)
         return norm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from seqsweep.config.sweep import FitConfig
 from seqsweep.config.tasks import AnomalyConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.errors import InvalidData, NotFound, Problem
+from seqsweep.models.own import OwnEncoder
+from seqsweep.own import told
 from seqsweep.tasks.anomaly import predictions
 from seqsweep.tasks.learner import Learner
 from seqsweep.training.batches import Loader, arrays_on
@@ -115,6 +118,13 @@ def _predict_fold(config: FitConfig, weights: dict[str, Any], notes: Mapping[str
 
 def _outputs(learner: Learner, data: Prepared, part: str, device: torch.device) -> npt.NDArray[Any]:
     loader = Loader(arrays_on(data, device), data.parts[part], evaluation_batch(data, part))
-    with torch.inference_mode():
+    with torch.inference_mode(), _told(learner):
         outputs = [learner.predict(learner(batch).float(), batch) for batch in loader.in_order()]
     return torch.cat(outputs).cpu().numpy()
+
+
+def _told(learner: Learner) -> AbstractContextManager[None]:
+    """Say where in a user's own model an exception comes from; there is nobody who shows a trace."""
+    encoder = learner.encoder
+    return told(encoder.own, f"a forward pass of {encoder.own.name}") if isinstance(encoder, OwnEncoder) else (
+        nullcontext())

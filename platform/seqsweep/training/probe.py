@@ -10,8 +10,9 @@ from itertools import islice
 
 from torch import cuda
 
-from seqsweep.config.models import TIMED
+from seqsweep.config.models import TIMED, OwnModelConfig
 from seqsweep.config.sweep import FitConfig
+from seqsweep.config.tasks import own_learner
 from seqsweep.config.training import Choice, Kernel, ProgramConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.errors import InvalidSweep, Problem
@@ -39,8 +40,10 @@ def choose(config: FitConfig, data: tuple[Prepared, ...], device: str, pack: int
     chosen unless it is all there is. `pack`, `kernel` and `timed`: see `Probe`. Raises InvalidSweep where the kernel
     cannot run here.
     """
-    if config.model.cell in TIMED:
-        return Choice(ProgramConfig(), 1, {})  # no kernel knows what happens to a state between two rows
+    if isinstance(config.model, OwnModelConfig) or config.model.cell in TIMED:
+        return Choice(ProgramConfig(), 1, {})  # no kernel knows what a user wrote, or happens between two rows
+    if own_learner(config.task):
+        pack = 1
     if kernel is not None and not available(kernel, device):
         raise InvalidSweep(Problem("resources.kernel", f"{kernel} cannot run on {device} here", "auto, or torch"))
     place = "cuda" if device.startswith("cuda") else "cpu"

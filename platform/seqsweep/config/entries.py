@@ -1,0 +1,62 @@
+"""Whether the user's own code fits into the sweep around it."""
+
+from __future__ import annotations
+
+from seqsweep.config.models import AroundConfig
+from seqsweep.config.own import Own, signature_of
+from seqsweep.config.structure import Draft
+from seqsweep.config.tasks import METRICS, AnomalyConfig, own_learner
+from seqsweep.config.training import TrainingConfig
+
+
+def check_entries(draft: Draft) -> None:
+    """Note every contradiction of own code with the sections that are sound."""
+    if draft.sound("model") and draft.sweep.model is not None:
+        _check_model(draft)
+    if draft.sound("task", "resources") and (learner := own_learner(draft.sweep.task)):
+        _check_pack(draft, learner)
+    if draft.sound("metric", "task") and draft.sweep.metric.entry is not None:
+        _check_metric(draft)
+
+
+def _check_model(draft: Draft) -> None:
+    own, parameters = draft.sweep.model.own if draft.sweep.model else None, draft.sweep.parameters
+    if own is None:
+        return
+    arguments = signature_of(own).arguments.model_fields
+    for name in arguments:
+        if name in AroundConfig.model_fields or name in TrainingConfig.model_fields:
+            draft.refuse(("model", "entry"), f"{own.name} has an argument {name}, and seqsweep calls something else so",
+                         "another name for it")
+    if draft.has_all_parameters and draft.sound("parameters"):
+        for name in draft.fields.needed():
+            if name not in parameters:
+                draft.refuse(("model", "entry"), f"{own.name} needs {name}, which has no default",
+                             f"{name} under parameters, or a default in {own.file}")
+            elif parameters[name].when:
+                draft.refuse(("parameters", name, "when"), f"{name} has no default for trials in which it is inactive",
+                             f"a default in {own.file}, or no when", key=True)
+    if draft.sound("resources"):
+        resources = draft.sweep.resources
+        if resources.kernel not in ("auto", "torch"):
+            draft.refuse(("resources", "kernel"), f"{own.name} is computed by torch as it is written", "auto, or torch")
+        _check_pack(draft, own)
+
+
+def _check_pack(draft: Draft, own: Own) -> None:
+    if draft.sweep.resources.pack not in ("auto", "off", 1):
+        draft.refuse(("resources", "pack"), f"{own.name} is trained one trial at a time: whether several in step "
+                     "give the same is not known", "pack: off")
+
+
+def _check_metric(draft: Draft) -> None:
+    metric, task = draft.sweep.metric, draft.sweep.task
+    if isinstance(task, AnomalyConfig):
+        draft.refuse(("metric", "entry"), "what an alarm is worth is counted by windows, which a function of truth and "
+                     "predictions does not see", f"name: {', '.join(METRICS[task.type])}", key=True)
+    elif metric.name in METRICS[task.type]:
+        draft.refuse(("metric", "entry"), f"{metric.name} is a metric of {task.type} already",
+                     f"name: {metric.name}, or another name for the function")
+    if metric.goal is None:
+        draft.refuse(("metric", "goal"), f"which way {metric.name} is better is not known",
+                     "goal: minimize, or maximize")
