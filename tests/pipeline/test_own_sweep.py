@@ -285,7 +285,7 @@ def test_a_package_runs_only_what_its_sweep_has_in_the_store(folder: Path, setti
         (file,), (facts,) = got.rglob("own/mine.py"), got.rglob("package.json")
         import hashlib
         known = json.loads(facts.read_text())
-        known["fit"]["model"]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+        known["members"][0]["fit"]["model"]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
         facts.write_text(json.dumps(known))
         return got
 
@@ -298,7 +298,7 @@ def test_a_package_runs_only_what_its_sweep_has_in_the_store(folder: Path, setti
         (facts,) = got.rglob("package.json")
         shutil.copy(folder / "mine.py", got / "mine.py")
         known = json.loads(facts.read_text())
-        known["fit"]["model"]["entry"] = "../../../mine.py:TinyRNN"
+        known["members"][0]["fit"]["model"]["entry"] = "../../../mine.py:TinyRNN"
         facts.write_text(json.dumps(known))
         return got
 

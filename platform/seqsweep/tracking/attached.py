@@ -39,8 +39,12 @@ def together(facts: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _sections(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Those parts of the facts that name own code."""
-    fits = [member["fit"] for member in facts["members"]]
-    for section in (facts.get("prepare"), *(fit.get(name) for fit in fits for name in ("model", "metric", "task"))):
-        if isinstance(section, dict) and section.get("entry") is not None:
+    """Those parts of the facts, whole or damaged, that name own code."""
+    fits = [_get(member, "fit") for member in facts.get("members") or ()]
+    for section in (facts.get("prepare"), *(_get(fit, name) for fit in fits for name in ("model", "metric", "task"))):
+        if _get(section, "entry") is not None:
             yield section
+
+
+def _get(facts: Any, name: str) -> Any:
+    return facts.get(name) if isinstance(facts, dict) else None
