@@ -28,7 +28,7 @@ from seqsweep.records import TrialRecord, model_name
 from seqsweep.result import SweepResult
 from seqsweep.store.lease import Lease
 from seqsweep.store.records import StageRecord, Store, SweepState
-from seqsweep.submission import changed, current_facts, digest, enter, forked, identity, specification
+from seqsweep.submission import changed, current_facts, digest, enter, forked, identity, in_stored_order, specification
 from seqsweep.tracking.projector import Projector
 from seqsweep.winner import best_trial, candidates, members, pick
 
@@ -65,7 +65,8 @@ def submit(sweep: Sweep, document: str, settings: Settings, observer: Observer, 
         store.check()
         enter(store, sweep, document, parent)
         with store.acquire(sweep.name) as lease, lease.kept():
-            enter(store, sweep, document, parent)  # again, now that nobody else can add a trial
+            record = enter(store, sweep, document, parent)  # again, now that nobody else can add a trial
+            sweep = in_stored_order(sweep, record)
             _Run(store, lease, sweep, document, settings, observer, stop, ledger or Ledger()).run()
     return SweepResult(sweep.name, settings)
 
@@ -94,7 +95,7 @@ class _Run:
 
     def run(self) -> None:
         self.patiently(self.store.update_sweep, self.lease, state=SweepState.RUNNING, message="",
-                       document=self.document, spec=json.dumps(self.spec, sort_keys=True),
+                       document=self.document, spec=json.dumps(self.spec),
                        spec_hash=identity(self.spec), facts=current_facts())
         self.ledger.add(read(self.lease.sweep.facts))
         try:

@@ -37,7 +37,7 @@ def enter(store: Store, sweep: Sweep, document: str, parent: str = "") -> SweepR
         record = store.sweep(sweep.name)
     except NotFound:
         facts = _ancestry(store, parent) if parent else {}
-        return store.create_sweep(sweep.name, document, json.dumps(spec, sort_keys=True), identity(spec),
+        return store.create_sweep(sweep.name, document, json.dumps(spec), identity(spec),
                                   current_facts() | facts)
     if parent and record.facts.get(FORKED_FROM) != parent:
         raise Conflict(Problem(sweep.name, f"is in the store already, and is no fork of {parent}",
@@ -75,6 +75,14 @@ def stored_sweep(store: Store, name: str) -> tuple[Sweep, str]:
     """A submitted sweep and its text, as the store holds them. Raises NotFound."""
     record = store.sweep(name)
     return Sweep.model_validate_json(record.spec), record.document
+
+
+def in_stored_order(sweep: Sweep, record: SweepRecord) -> Sweep:
+    """The sweep with its parameters as they were first written: their order is that of the draws, and no change."""
+    stored = json.loads(record.spec)["parameters"]
+    if stored.keys() != sweep.parameters.keys():
+        return sweep
+    return sweep.model_copy(update={"parameters": {name: sweep.parameters[name] for name in stored}})
 
 
 def specification(sweep: Sweep) -> dict[str, Any]:

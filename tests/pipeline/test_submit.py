@@ -24,6 +24,7 @@ from seqsweep.promotion import promote
 from seqsweep.result import sweep_rows
 from seqsweep.serving import predict
 from seqsweep.store.records import Store
+from seqsweep.submission import stored_sweep
 from seqsweep.tracking.client import connect
 from seqsweep.tracking.registry import Registry
 from seqsweep.tracking.runs import find_run
@@ -425,3 +426,16 @@ def test_a_champion_that_was_trained_on_the_test_rows_is_no_rival(place: Path, s
 def test_uses_of_a_test_part_are_counted_and_shown(place: Path, settings: Settings, champion: str) -> None:
     with pytest.raises(Refused, match=r"this test part has judged \d+ models so far"):
         promote("gated/1", settings, to="other", require=("beats_baseline",))
+
+
+def test_the_order_of_parameters_is_that_of_the_first_submission(place: Path, settings: Settings,
+                                                                 finished: seqsweep.SweepResult) -> None:
+    """It decides what is drawn: neither the store nor a YAML that was sorted may change the trials to come."""
+    first = forecasting(place / "load.csv", "in-order", budget={"max_trials": 1})
+    seqsweep.submit(first, settings)
+    with Store.open(settings.store) as store:
+        stored = stored_sweep(store, "in-order")[0].model_dump(mode="json", by_alias=True, exclude_unset=True)
+    seqsweep.submit(stored | {"budget": {"max_trials": 2}}, settings)
+    turned = dict(reversed(first["parameters"].items()))
+    seqsweep.submit(first | {"parameters": turned, "budget": {"max_trials": 4}}, settings)
+    assert table(settings, "in-order") == table(settings, finished.name)
