@@ -34,10 +34,10 @@ def fetch(reference: str, settings: Settings, tell: Tell = lambda _: None) -> tu
         package = load_package(registry.download(version, Path(folder)), str(version))
     if package.facts.owns:
         _check_code(str(version), package, settings)
-        files = dict.fromkeys(f"{own.file} (sha256 {own.sha256[:12]})" for section, own in package.facts.owns.items()
-                              if section != "metric")
+        files = {f"{own.file} (sha256 {own.sha256[:12]})" for section, own in package.facts.owns if section != "metric"}
         if files:
-            tell(f"{version} runs code of its own, as the sweep {package.facts.sweep} has it: {', '.join(files)}")
+            tell(f"{version} runs code of its own, as the sweep {package.facts.sweep} has it: "
+                 f"{', '.join(sorted(files))}")
     return version, package
 
 
@@ -55,7 +55,7 @@ def _check_code(version: str, package: Package, settings: Settings) -> None:
                               "whether it is the sweep's", "the SEQSWEEP_STORE of the sweep; or MLflow's own serving, "
                               "which runs what a model brings")) from error
     known = sweep.owns
-    for section, own in package.facts.owns.items():
+    for section, own in package.facts.owns:
         if known.get(section) != own:
             raise Refused(Problem(version, f"would run {own.entry}, which is not the code that the sweep {name} has in "
                                   "the store", "register the sweep's winner again"))

@@ -262,7 +262,7 @@ def test_a_package_runs_only_what_its_sweep_has_in_the_store(folder: Path, setti
     package.submit(own_sweep("kept", register={"alias": "challenger"}, budget={"max_trials": 1}), settings)
     told: list[str] = []
     _, found = fetch("kept", settings, told.append)
-    assert set(found.facts.owns) == {"model"}
+    assert [section for section, _ in found.facts.owns] == ["model"]
     assert len(told) == 1
     with pytest.raises(Refused, match="is not in this store"):
         fetch("kept", Settings(f"sqlite:///{tmp_path}/other.db", settings.tracking_uri, "local"))
@@ -291,6 +291,22 @@ def test_a_package_runs_only_what_its_sweep_has_in_the_store(folder: Path, setti
 
     monkeypatch.setattr(Registry, "download", forged)
     with pytest.raises(Refused, match="is not the code that the sweep kept has in the store"):
+        fetch("kept", settings)
+
+    def joined(self: Registry, version: Any, into: Path) -> Path:
+        """A second member, whose code the sweep has never seen."""
+        got = download(self, version, into)
+        (file,), (facts,) = got.rglob("own/mine.py"), got.rglob("package.json")
+        file.with_name("other.py").write_text(file.read_text())
+        known = json.loads(facts.read_text())
+        other = json.loads(json.dumps(known["members"][0]))
+        other["fit"]["model"]["entry"] = "other.py:TinyRNN"
+        known["members"].append(other)
+        facts.write_text(json.dumps(known))
+        return got
+
+    monkeypatch.setattr(Registry, "download", joined)
+    with pytest.raises(Refused, match=r"would run other\.py:TinyRNN, which is not the code that the sweep kept has"):
         fetch("kept", settings)
 
     def escaping(self: Registry, version: Any, into: Path) -> Path:

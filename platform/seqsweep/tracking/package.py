@@ -113,7 +113,7 @@ def _served(folder: Path) -> Path:
 
 def _requirements(package: Package) -> list[str]:
     """Pinned: what seqsweep needs to predict, and what the user's own code imports."""
-    imported = {name for section, own in package.facts.owns.items() for name in signature_of(own, section).imports}
+    imported = {name for section, own in package.facts.owns for name in signature_of(own, section).imports}
     known = metadata.packages_distributions() if imported else {}
     also = {name for module in imported - {"seqsweep"} for name in known.get(module, ())}
     return [f"{name}=={metadata.version(name).partition('+')[0]}"

@@ -86,12 +86,13 @@ class Facts(Config):
         return model_name({member.trial: member.picks for member in self.members})
 
     @property
-    def owns(self) -> dict[str, Own]:
-        """The user's own code, by the section of the sweep that names it; a prediction runs all but the metric."""
-        model = self.fit.model
-        found = {"task": own_learner(self.fit.task), "metric": self.fit.metric.own,
-                 "model": model.own if isinstance(model, OwnModelConfig) else None, "prepare": self.prepare.own}
-        return {section: own for section, own in found.items() if own is not None}
+    def owns(self) -> frozenset[tuple[str, Own]]:
+        """The user's own code of every member, beside the section that names it; a prediction runs all but metrics."""
+        found = {("prepare", self.prepare.own)}
+        for fit in (member.fit for member in self.members):
+            model = fit.model.own if isinstance(fit.model, OwnModelConfig) else None
+            found |= {("task", own_learner(fit.task)), ("metric", fit.metric.own), ("model", model)}
+        return frozenset((section, own) for section, own in found if own is not None)
 
 
 @dataclass(frozen=True, eq=False)
