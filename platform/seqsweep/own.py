@@ -49,7 +49,7 @@ def _module(own: Own) -> types.ModuleType:
     sys.modules[name] = module  # before it runs: its dataclasses look for their own module there
     try:
         exec(compile(own.code, shown, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - what it is for
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise InvalidSweep(Problem(place_of(own, error), f"running it failed with {type(error).__name__}: {error}",
                                    "code that can be imported on every machine of the sweep")) from error
@@ -76,7 +76,7 @@ def told(own: Own, what: str) -> Iterator[None]:
         yield
     except SeqsweepError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidSweep(Problem(place_of(own, error), f"{what} failed with {type(error).__name__}: {error}")
                            ) from error
 

@@ -29,6 +29,14 @@ class Few:
     def __init__(self): ...
 class Clash:
     def __init__(self, input_size, epochs: int = 3): ...
+class Ring(Knot): ...
+class Knot(Ring): ...
+class Odd:
+    def __init__(self, input_size, table={[1]: 2}, width: int = 8): ...
+class Settings:
+    def __init__(self, input_size, model_config: int = 3): ...
+class Torn:
+    def __init__(self, input_size, kind: Literal["\\ud800", "b"] = "b"): ...
 class Wrong:
     def __init__(self, input_size, width: int = "many"): ...
 def wape(y_true, y_pred): ...
@@ -78,6 +86,7 @@ def test_arguments_are_parameters(folder: Path) -> None:
 @pytest.mark.parametrize(("entry", "says"), [
     ("mine.py:Tny", "did you mean Tiny?"), ("mine.py:wape", "wape is no class"), ("mine.py:Bare", "no __init__"),
     ("mine.py:Few", "called Few(input_size)"), ("mine.py:Clash", "argument epochs"), ("mine.py:Wrong", "'many'"),
+    ("mine.py:Ring", "no __init__"), ("mine.py:Settings", "mine.py"), ("mine.py:Torn", "mine.py"),
     ("min.py:Tiny", "did you mean mine.py?"), ("mine.txt:Tiny", "FILE.py:NAME"), ("../outside.py:Tiny", "FILE.py:NAME"),
     ("/mine.py:Tiny", "FILE.py:NAME"), ("mine.py", "FILE.py:NAME"), ("link.py:Tiny", "leads out of"),
     ("broken.py:Tiny", "broken.py:2"), ("large.py:Tiny", "256 KiB"), ("bytes.py:Tiny", "cannot be read"),
@@ -153,3 +162,8 @@ def test_editors_know_it(folder: Path) -> None:
     jsonschema.validate(document, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({key: each for key, each in document.items() if key != "model"}, schema)
+
+
+def test_a_byte_order_mark_and_an_odd_default_do_no_harm(folder: Path) -> None:
+    (folder / "marked.py").write_text(MODEL, encoding="utf-8-sig")
+    assert sweep("marked.py:Odd").model is not None

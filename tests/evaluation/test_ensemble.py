@@ -25,7 +25,7 @@ def number_fold(predictions: Mapping[int, list[float]], metric: str = "mae") -> 
     each = {number: np.array(values) for number, values in predictions.items()}
     count = len(next(iter(each.values())))
     truth = Truth(np.zeros(count), None, np.ones((count, 1)), NONE, NONE)
-    return _Fold(NUMBER, metric, 1, truth, each)
+    return _Fold(NUMBER, MetricConfig(name=metric), 1, truth, each)
 
 
 def test_the_best_alone_comes_first_and_each_pick_betters_the_mean_most() -> None:
@@ -54,7 +54,7 @@ def test_more_is_better_where_the_metric_says_so() -> None:
     truth = Truth(np.array([0, 1, 1]), None, NONE, NONE, np.ones(2))
     sure, unsure, wrong = [0.9, 0.1], [0.6, 0.4], [0.4, 0.6]
     one, other = np.array([sure, sure[::-1], unsure]), np.array([wrong, unsure, sure[::-1]])
-    fold = _Fold(ClassificationConfig(), "accuracy", -1, truth, {5: one, 6: other})
+    fold = _Fold(ClassificationConfig(), MetricConfig(name="accuracy"), -1, truth, {5: one, 6: other})
     assert (fold.loss({5: 1}), fold.loss({6: 1}), fold.loss({5: 1, 6: 1})) == (-2 / 3, -1 / 3, -1.0)
     assert _pick([fold], 4) == [5, 6]
 

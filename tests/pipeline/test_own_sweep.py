@@ -197,9 +197,23 @@ class Smooth(Classifier):
     assert {"up", "down"} >= set(told["class"])
 
 
+def test_an_ensemble_is_picked_by_the_metric_of_ones_own(folder: Path, settings: Settings) -> None:
+    metric = {"entry": "mine.py:wape", "goal": "minimize"}
+    result = package.submit(forecasting(Path("load.csv"), "own-mean", metric=metric, ensemble={"size": 3},
+                                        budget={"max_trials": 3}, register=None), settings)
+    with Store.open(settings.store) as store:
+        told = store.stage("own-mean", "ensemble")
+    assert told is not None
+    assert told.value["alone"] == pytest.approx(result.best.value, rel=1e-5)
+    assert told.value["validation"] <= told.value["alone"] * (1 + 1e-9)
+
+
 @pytest.mark.parametrize(("body", "says"), [
     ("return frame.assign(x=frame['load'].mean())", r"column x, row \d+, is another once later rows are known"),
     ("return frame.assign(x=frame['load'].shift(-1))", r"column x, row \d+, is another"),
+    ("return frame.assign(x=frame['load'][::-1].rolling(3, min_periods=1).max())", r"column x, row \d+, is another"),
+    ("y = frame['load'] * 1e-8; return frame.assign(x=y.shift(-1).fillna(y))", r"column x, row \d+, is another"),
+    ("y = frame['load'].where(frame.index % 7 > 0); return frame.assign(x=y.bfill())", r"column x, row \d+, is"),
     ("return frame.dropna().head(9)", "returns 9 rows of 240"),
     ("return frame.iloc[::-1]", "rows in another order"), ("return frame['load']", "returns a Series"),
     ("return frame.assign(time=0)", "changes the column time"), ("return frame['nothing']", r"mine\.py:2: .*KeyError")])

@@ -72,7 +72,7 @@ def _read(folder: Path, node: Node, problems: Problems) -> str | None:
                          suggestion(path.name, near, "files there") or "a file in the sweep's folder")
             return None
         data = path.read_bytes() if path.stat().st_size <= _LARGEST else b"\0"
-        code = data.decode("utf-8")
+        code = data.decode("utf-8-sig")
     except (OSError, ValueError) as error:
         problems.add(node.place, f"{_shown(path)} cannot be read: {error}", "Python code in UTF-8")
         return None

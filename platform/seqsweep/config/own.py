@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError, create_model
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import SchemaError
 
 from seqsweep.config.base import Config
 from seqsweep.config.problems import suggestion
@@ -30,6 +31,8 @@ KINDS: dict[str, tuple[str, int]] = {"model": ("class", 1), "task": ("class", 3)
                                      "prepare": ("function", 1)}
 """What each section's entry is, and how many arguments it is given."""
 _ARGUMENTS = {"model": "input_size", "task": "task, model, data", "metric": "y_true, y_pred", "prepare": "frame"}
+_DEEPEST = 50
+"""Classes that one is made from, one behind the other, before no more are looked at."""
 _TYPES: Mapping[str, Any] = {"int": int, "float": float, "bool": bool, "str": str}
 
 
@@ -132,14 +135,17 @@ def parsed(own: Own) -> ast.Module:
         raise Refusal(1, f"this is no Python: {error}", "code that Python can read") from None
 
 
-def _constructor(node: ast.ClassDef, found: Mapping[str, ast.ClassDef | ast.FunctionDef]) -> ast.FunctionDef | None:
+def _constructor(node: ast.ClassDef, found: Mapping[str, ast.ClassDef | ast.FunctionDef], depth: int = 0
+                 ) -> ast.FunctionDef | None:
     """Its `__init__`, or that of a class of the same file that it is made from."""
+    if depth > _DEEPEST:
+        return None
     for each in node.body:
         if isinstance(each, ast.FunctionDef) and each.name == "__init__":
             return each
     for base in node.bases:
         above = found.get(base.id) if isinstance(base, ast.Name) else None
-        if isinstance(above, ast.ClassDef) and above is not node and (init := _constructor(above, found)):
+        if isinstance(above, ast.ClassDef) and (init := _constructor(above, found, depth + 1)):
             return init
     return None
 
@@ -175,13 +181,17 @@ def _arguments(own: Own, section: str, function: ast.FunctionDef, given: int, im
                           f"nothing is said: {value!r}", "a default of the type that is named")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a parameter may be called like a method of pydantic's
-        return Signature(create_model(own.name, __base__=Config, **fields), frozenset(others), imports)
+        try:
+            return Signature(create_model(own.name, __base__=Config, **fields), frozenset(others), imports)
+        except (TypeError, NameError, SchemaError, PydanticUserError) as error:
+            raise Refusal(function.lineno, f"the arguments of {own.name} cannot be searched: {error}",
+                          "other names for them") from None
 
 
 def _accepts(kind: Any, value: Any) -> bool:
     try:
         TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(value)
-    except ValidationError:
+    except (ValidationError, SchemaError):
         return False
     return True
 
@@ -190,7 +200,7 @@ def _literal(node: ast.expr | None) -> Any:
     """A default that is a number, a truth value or a text; None for anything else."""
     try:
         value = None if node is None else ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
     return value if isinstance(value, bool | int | float | str) else None
 

@@ -25,6 +25,8 @@ from seqsweep.data.corpus import WINDOW
 from seqsweep.errors import InvalidSweep, Problem
 from seqsweep.own import load, told
 
+_CUTS = 16
+"""Places where a series is cut off, to see whether its earlier rows depend on later ones."""
 _CLOSE = 1e-6
 
 
@@ -60,13 +62,20 @@ def check_causal(frame: pd.DataFrame, own: Own, task: TaskConfig, data: DataConf
     longest = max(_places(shown, _series(frame, task, data)), key=len)
     rows = shown.iloc[longest]
     whole = _call(own, rows, [])
-    for count in sorted({len(rows) // 2, len(rows) - 1} - {0}):
+    for count in _cuts(rows):
         part = _call(own, rows.iloc[:count], [])
         for name in whole.columns:
             if name not in part or (place := _first_difference(whole[name].iloc[:count], part[name])) is not None:
                 where = "" if name not in part else f", row {rows.index[place]},"
                 raise InvalidSweep(Problem(own.entry, f"column {name}{where} is another once later rows are known",
                                            "each row from itself and earlier ones: shift, rolling, expanding, ewm"))
+
+
+def _cuts(rows: pd.DataFrame) -> list[int]:
+    """How many rows are left in turn: spread over the series, and behind values that are missing and may be filled."""
+    spread = np.linspace(1, len(rows) - 1, _CUTS).astype(int)
+    gaps = np.flatnonzero(rows.isna().to_numpy().any(axis=1))[:_CUTS // 2] + 1
+    return sorted({int(count) for count in (*spread, len(rows) // 2, *gaps) if 0 < count < len(rows)})
 
 
 def hidden_columns(frame: pd.DataFrame, task: TaskConfig) -> list[str]:
@@ -126,7 +135,8 @@ def _first_difference(a: pd.Series[Any], b: pd.Series[Any]) -> int | None:
     """The place of the first two values that differ by more than rounding."""
     if pd.api.types.is_numeric_dtype(a.dtype) and pd.api.types.is_numeric_dtype(b.dtype):
         x, y = (each.to_numpy(dtype=np.float64, na_value=np.nan) for each in (a, b))
-        same = np.isclose(x, y, rtol=_CLOSE, atol=_CLOSE, equal_nan=True)
+        largest = np.abs(x[np.isfinite(x)]).max(initial=0.0)  # sums that roll differ in the measure of what they hold
+        same = np.isclose(x, y, rtol=_CLOSE, atol=_CLOSE * largest, equal_nan=True)
     else:
-        same = ((a == b) | (a.isna() & b.isna())).to_numpy(dtype=bool)
+        same = ((a.astype(object) == b.astype(object)) | (a.isna() & b.isna())).to_numpy(dtype=bool)
     return None if same.all() else int(np.argmin(same))

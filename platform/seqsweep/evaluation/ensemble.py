@@ -16,8 +16,10 @@ import numpy.typing as npt
 from seqsweep.config.sweep import MetricConfig
 from seqsweep.config.tasks import METRICS, TaskConfig
 from seqsweep.data.batch import Prepared
+from seqsweep.own import told
 from seqsweep.records import model_name
 from seqsweep.tasks.metrics import Truth, metrics_from_predictions, truth_of
+from seqsweep.tasks.own import OwnMetric
 from seqsweep.training.predict import Member, mean_of, predict_folds
 
 Doubles = npt.NDArray[np.float64]
@@ -59,18 +61,18 @@ def select(task: TaskConfig, metric: MetricConfig, size: int, candidates: Iterab
     earlier one is picked.
     """
     sign = 1 if (metric.goal or METRICS[task.type][metric.name]) == "minimize" else -1
-    folds = [_Fold(task, metric.name, sign, truth_of(task, fold, "val")) for fold in data]
+    folds = [_Fold(task, metric, sign, truth_of(task, fold, "val")) for fold in data]
     for member in candidates:
         own = predict_folds(member.fit, member.weights, data, "val", device)
         for fold, prediction in zip(folds, own, strict=True):
             fold.predictions[member.trial] = np.asarray(prediction, dtype=np.float64)
     picked = _pick(folds, size)
     chosen = [picked] if len(folds) == 1 else [_pick([*folds[:k], *folds[k + 1:]], size) for k in range(len(folds))]
-    told = _mean(fold.loss(Counter(picks)) for fold, picks in zip(folds, chosen, strict=True))
+    several = _mean(fold.loss(Counter(picks)) for fold, picks in zip(folds, chosen, strict=True))
     alone = _mean(fold.loss(Counter(picks[:1])) for fold, picks in zip(folds, chosen, strict=True))
     picks = Counter(picked) if len(set(picked)) > 1 else {picked[0]: 1}
-    return Selection(dict(picks), sign * told, sign * alone, seen=len(folds) == 1,
-                     better=len(picks) > 1 and told < alone)
+    return Selection(dict(picks), sign * several, sign * alone, seen=len(folds) == 1,
+                     better=len(picks) > 1 and several < alone)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +80,7 @@ class _Fold:
     """What the candidates told of one validation part, and what came true."""
 
     task: TaskConfig
-    metric: str
+    metric: MetricConfig
     sign: int
     truth: Truth
     predictions: dict[int, Doubles] = field(default_factory=dict)
@@ -86,7 +88,12 @@ class _Fold:
     def loss(self, picks: Mapping[int, int]) -> float:
         """What the mean of these trials is worth: less is better, and infinite is what has no value."""
         mean = mean_of([self.predictions[number] for number in picks], list(picks.values()))
-        value = metrics_from_predictions(self.task, np.ascontiguousarray(mean), self.truth)[self.metric]
+        own = self.metric.own
+        if own is None:
+            value = metrics_from_predictions(self.task, np.ascontiguousarray(mean), self.truth)[self.metric.name]
+        else:
+            with told(own, f"{own.name} of a mean of trials"):
+                value = OwnMetric(own, self.task, self.truth)(mean)
         return math.inf if math.isnan(value) else self.sign * value
 
 

@@ -70,7 +70,12 @@ class OwnEncoder(nn.Module):
             self._tried = True
             self._try_padding(x_BTF)
         with drawing(x_BTF, key, first):
-            return self._states(self._call(x_BTF, length_B), length_B)
+            state_BH = self._states(self._call(x_BTF, length_B), length_B)
+        if not _traced() and state_BH.shape != (len(x_BTF), self.output_size):
+            # one row would be taken for all
+            raise _refused(self.own, f"forward of sequences {tuple(x_BTF.shape)} gives states {tuple(state_BH.shape)}",
+                           f"({len(x_BTF)}, {self.output_size}): one state a sequence, as wide as it began")
+        return state_BH
 
     def outputs(self, x_BTF: Tensor) -> Tensor | None:
         """Return what the module gives at every step, `(B, T, H)`; None where it gives one state a sequence."""
@@ -78,12 +83,16 @@ class OwnEncoder(nn.Module):
         return answer if answer.ndim == 3 else None
 
     def _call(self, x_BTF: Tensor, length_B: Tensor | None) -> Tensor:
-        if not self._reads_lengths:
-            answer: Tensor = self.module(x_BTF)
-            return answer
-        if length_B is None:
+        if length_B is None and self._reads_lengths:
             length_B = torch.full((len(x_BTF),), x_BTF.shape[1], device=x_BTF.device)
-        return self.module(x_BTF, length_B)  # type: ignore[no-any-return]
+        given = (x_BTF, length_B) if self._reads_lengths else (x_BTF,)
+        if _traced():
+            return self.module(*given)  # type: ignore[no-any-return]
+        try:
+            answer: Tensor = self.module(*given)
+        except SystemExit as error:  # which would end a worker, or the whole run, without a word
+            raise RuntimeError(f"{self.own.name} ends the process: SystemExit({error})") from error
+        return answer
 
     def _states(self, answer: Tensor, length_B: Tensor | None) -> Tensor:
         return answer if answer.ndim == 2 else last(answer, length_B)
@@ -103,6 +112,11 @@ class OwnEncoder(nn.Module):
         if not (padded_H - alone_H).abs().max() <= PADDING_TOLERANCE * (1 + alone_H.abs().max()):
             raise _refused(self.own, "a sequence gives another state once it is padded behind its end, which this data "
                            "need, whose sequences differ in length", padding_advice(self._reads_lengths))
+
+
+def _traced() -> bool:
+    """Whether a program is being written, which is of any batch and knows no exception."""
+    return torch.compiler.is_compiling() or torch.compiler.is_exporting()
 
 
 def padding_advice(reads_lengths: bool) -> str:

@@ -50,7 +50,7 @@ class MemberFacts(Config):
 
     trial: int
     """Number of the trial."""
-    picks: int
+    picks: int = Field(ge=1)
     """How often it counts in the mean of the members."""
     fit: FitConfig
     weights: dict[str, Any]
@@ -160,7 +160,7 @@ class Package:
             told = together(_with_members(told) if version == 1 else told, folder / _OWN)
             facts = Facts.model_validate_json(json.dumps(told))
             weights, rows = load_file(folder / _WEIGHTS), load_file(folder / _ROWS)
-        except (OSError, ValueError, ValidationError, SafetensorError) as error:
+        except (OSError, ValueError, TypeError, ValidationError, SafetensorError) as error:
             first_line = str(error).partition("\n")[0]
             raise InvalidData(Problem(name, f"this is no whole model package: {first_line}")) from error
         arrays = scoped("0", weights) if version == 1 else weights
