@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,15 @@ def test_a_broken_promise_ends_with_the_exit_code_of_an_invalid_sweep(folder: Pa
     assert "gradients: the states do not depend on" in json.dumps(found)
 
 
+def changed(package: Path, change: Callable[[list[Any]], object]) -> Path:
+    """A package whose members are told otherwise."""
+    (facts,) = package.rglob("package.json")
+    known = json.loads(facts.read_text())
+    change(known["members"])
+    facts.write_text(json.dumps(known))
+    return package
+
+
 def test_a_package_runs_only_what_its_sweep_has_in_the_store(folder: Path, settings: Settings, tmp_path: Path,
                                                              monkeypatch: pytest.MonkeyPatch) -> None:
     package.submit(own_sweep("kept", register={"alias": "challenger"}, budget={"max_trials": 1}), settings)
@@ -296,12 +306,9 @@ def test_a_package_runs_only_what_its_sweep_has_in_the_store(folder: Path, setti
 
     def forged(self: Registry, version: Any, into: Path) -> Path:
         got = tampered(self, version, into)
-        (file,), (facts,) = got.rglob("own/mine.py"), got.rglob("package.json")
-        import hashlib
-        known = json.loads(facts.read_text())
-        known["members"][0]["fit"]["model"]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
-        facts.write_text(json.dumps(known))
-        return got
+        (file,) = got.rglob("own/mine.py")
+        return changed(got, lambda members: members[0]["fit"]["model"].update(
+            sha256=hashlib.sha256(file.read_bytes()).hexdigest()))
 
     monkeypatch.setattr(Registry, "download", forged)
     with pytest.raises(Refused, match="is not the code that the sweep kept has in the store"):
@@ -310,14 +317,15 @@ def test_a_package_runs_only_what_its_sweep_has_in_the_store(folder: Path, setti
     def joined(self: Registry, version: Any, into: Path) -> Path:
         """A second member, whose code the sweep has never seen."""
         got = download(self, version, into)
-        (file,), (facts,) = got.rglob("own/mine.py"), got.rglob("package.json")
+        (file,) = got.rglob("own/mine.py")
         file.with_name("other.py").write_text(file.read_text())
-        known = json.loads(facts.read_text())
-        other = json.loads(json.dumps(known["members"][0]))
-        other["fit"]["model"]["entry"] = "other.py:TinyRNN"
-        known["members"].append(other)
-        facts.write_text(json.dumps(known))
-        return got
+
+        def join(members: list[Any]) -> None:
+            other = json.loads(json.dumps(members[0]))
+            other["fit"]["model"]["entry"] = "other.py:TinyRNN"
+            members.append(other)
+
+        return changed(got, join)
 
     monkeypatch.setattr(Registry, "download", joined)
     with pytest.raises(Refused, match=r"would run other\.py:TinyRNN, which is not the code that the sweep kept has"):
@@ -325,12 +333,8 @@ def test_a_package_runs_only_what_its_sweep_has_in_the_store(folder: Path, setti
 
     def escaping(self: Registry, version: Any, into: Path) -> Path:
         got = download(self, version, into)
-        (facts,) = got.rglob("package.json")
         shutil.copy(folder / "mine.py", got / "mine.py")
-        known = json.loads(facts.read_text())
-        known["members"][0]["fit"]["model"]["entry"] = "../../../mine.py:TinyRNN"
-        facts.write_text(json.dumps(known))
-        return got
+        return changed(got, lambda members: members[0]["fit"]["model"].update(entry="../../../mine.py:TinyRNN"))
 
     monkeypatch.setattr(Registry, "download", escaping)
     with pytest.raises(InvalidData, match="names no file"):

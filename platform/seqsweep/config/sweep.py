@@ -301,8 +301,12 @@ class FitConfig(Config):
 
 def goal_sign(sweep: Sweep) -> int:
     """+1 where the metric is minimised, -1 where it is maximised."""
-    goal = sweep.metric.goal or METRICS[sweep.task.type][sweep.metric.name]
-    return 1 if goal == "minimize" else -1
+    return sign_of(sweep.metric, sweep.task)
+
+
+def sign_of(metric: MetricConfig, task: TaskConfig) -> int:
+    """+1 where this metric of a task is minimised, -1 where it is maximised."""
+    return 1 if (metric.goal or METRICS[task.type][metric.name]) == "minimize" else -1
 
 
 def fit_config(sweep: Sweep, params: Mapping[str, Scalar], seed: int) -> FitConfig:

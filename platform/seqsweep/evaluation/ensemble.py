@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from seqsweep.config.sweep import MetricConfig
-from seqsweep.config.tasks import METRICS, TaskConfig
+from seqsweep.config.sweep import MetricConfig, sign_of
+from seqsweep.config.tasks import TaskConfig
 from seqsweep.data.batch import Prepared
-from seqsweep.own import told
 from seqsweep.records import model_name
-from seqsweep.tasks.metrics import Truth, metrics_from_predictions, truth_of
-from seqsweep.tasks.own import OwnMetric
+from seqsweep.tasks.metrics import Truth, truth_of
+from seqsweep.tasks.own import metrics_of
 from seqsweep.training.predict import Member, mean_of, predict_folds
 
 Doubles = npt.NDArray[np.float64]
@@ -60,7 +59,7 @@ def select(task: TaskConfig, metric: MetricConfig, size: int, candidates: Iterab
     Each candidate predicts the validation part of each fold once, by that fold's own model. Of two that are equal the
     earlier one is picked.
     """
-    sign = 1 if (metric.goal or METRICS[task.type][metric.name]) == "minimize" else -1
+    sign = sign_of(metric, task)
     folds = [_Fold(task, metric, sign, truth_of(task, fold, "val")) for fold in data]
     for member in candidates:
         own = predict_folds(member.fit, member.weights, data, "val", device)
@@ -88,12 +87,7 @@ class _Fold:
     def loss(self, picks: Mapping[int, int]) -> float:
         """What the mean of these trials is worth: less is better, and infinite is what has no value."""
         mean = mean_of([self.predictions[number] for number in picks], list(picks.values()))
-        own = self.metric.own
-        if own is None:
-            value = metrics_from_predictions(self.task, np.ascontiguousarray(mean), self.truth)[self.metric.name]
-        else:
-            with told(own, f"{own.name} of a mean of trials"):
-                value = OwnMetric(own, self.task, self.truth)(mean)
+        value = metrics_of(self.metric, self.task, self.truth, mean)[self.metric.name]
         return math.inf if math.isnan(value) else self.sign * value
 
 

@@ -7,17 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 
-from seqsweep.config.sweep import FitConfig, MetricConfig
-from seqsweep.config.tasks import METRICS, TaskConfig
+from seqsweep.config.sweep import FitConfig, MetricConfig, sign_of
+from seqsweep.config.tasks import TaskConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.evaluation.baselines import baselines
-from seqsweep.own import told
 from seqsweep.records import Scalar, TrialRecord, model_name
-from seqsweep.tasks.metrics import metrics_from_predictions, truth_of
-from seqsweep.tasks.own import OwnMetric
+from seqsweep.tasks.metrics import truth_of
+from seqsweep.tasks.own import metrics_of
 from seqsweep.training.predict import Member, predict_together
 
 Kind = Literal["winner", "trial", "ensemble", "baseline"]
@@ -93,9 +91,9 @@ def leaderboard(metric: MetricConfig, task: TaskConfig, winner: int, trials: Seq
     the headline says so. Test figures are those of `metric.test`, where it is set.
     """
     chosen_by, metric = metric, metric.judged
-    sign = _sign(metric, task)
+    sign = sign_of(metric, task)
     valued = [trial for trial in trials if trial.outcome is not None and trial.outcome.value is not None]
-    by = _sign(chosen_by, task)
+    by = sign_of(chosen_by, task)
     ranked = sorted(valued, key=lambda trial: (by * _value(trial), trial.number))
     rows = [Row("winner", f"trial {winner}", _value(trial), evaluation.winner.test, trial.trial.params)
             for trial in ranked if trial.number == winner]
@@ -162,21 +160,14 @@ def _value(trial: TrialRecord) -> float:
     return math.nan if value is None else value
 
 
-def _sign(metric: MetricConfig, task: TaskConfig) -> int:
-    return 1 if (metric.goal or METRICS[task.type][metric.name]) == "minimize" else -1
-
-
 def _has(data: Prepared, part: str) -> bool:
     return part in data.parts and len(data.parts[part]) > 0
 
 
 def _metrics(config: FitConfig, data: Prepared, part: str, prediction: npt.NDArray[Any]) -> dict[str, float]:
-    task, own = config.task, config.metric.own
+    task = config.task
     truth = truth_of(task, data, part)
-    found = metrics_from_predictions(task, np.ascontiguousarray(prediction), truth)
-    if own is not None:
-        with told(own, f"{own.name} of the {part} part"):
-            found[config.metric.name] = OwnMetric(own, task, truth)(prediction)
+    found = metrics_of(config.metric, task, truth, prediction)
     if task.type == "classification":
         found["errors"] = float((prediction.argmax(axis=1) != truth.y).sum())
     return found

@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from seqsweep.config.own import Own
-from seqsweep.config.sweep import FitConfig
+from seqsweep.config.sweep import FitConfig, MetricConfig
 from seqsweep.config.tasks import ForecastingConfig, TaskConfig, own_learner
 from seqsweep.data.batch import Prepared
 from seqsweep.errors import InvalidSweep, Problem
 from seqsweep.own import load, told
 from seqsweep.tasks.forecasting import Forecaster
 from seqsweep.tasks.learner import Learner
-from seqsweep.tasks.metrics import Truth
+from seqsweep.tasks.metrics import Truth, metrics_from_predictions
 from seqsweep.tasks.regression import Regressor
 
 
@@ -48,6 +48,18 @@ class OwnMetric:
         except (TypeError, ValueError):
             raise InvalidSweep(Problem(self.own.entry, f"{self.own.name} returns {_shown(found)}",
                                        "one number: float")) from None
+
+
+def metrics_of(metric: MetricConfig, task: TaskConfig, truth: Truth, prediction: npt.NDArray[Any]) -> dict[str, float]:
+    """Return the task's metrics of predictions, and the user's own where the sweep has one.
+
+    Raises InvalidSweep, with the line, where that fails.
+    """
+    found = metrics_from_predictions(task, np.ascontiguousarray(prediction), truth)
+    if own := metric.own:
+        with told(own, own.name):
+            found[metric.name] = OwnMetric(own, task, truth)(prediction)
+    return found
 
 
 def build_own(config: FitConfig, data: Prepared) -> Learner:

@@ -159,6 +159,8 @@ class Package:
             version = _known_format(told, name)
             told = together(_with_members(told) if version == 1 else told, folder / _OWN)
             facts = Facts.model_validate_json(json.dumps(told))
+            if not all(isinstance(member.weights.get("folds"), int) for member in facts.members):
+                raise ValueError("it does not say of how many folds the weights are")
             weights, rows = load_file(folder / _WEIGHTS), load_file(folder / _ROWS)
         except (OSError, ValueError, TypeError, ValidationError, SafetensorError) as error:
             first_line = str(error).partition("\n")[0]
