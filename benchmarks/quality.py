@@ -38,7 +38,8 @@ def run(document: dict[str, Any], variant: str, seed: int, folder: Path) -> dict
     name = f"{document['name']}-{list(VARIANTS).index(variant)}-{seed}"
     settings = Settings(f"sqlite:///{folder / name}.db", f"sqlite:///{folder / name}-mlflow.db", "local")
     submit(Sweep.model_validate_json(json.dumps(document | {
-        "name": name, "seed": seed, "register": None, "promote": None,
+        "name": name, "seed": seed, "register": None, "promote": None, "ensemble": None,
+        "budget": {"max_trials": document["budget"]["max_trials"]},  # each variant has as many trials, however slow
         "resources": document["resources"] | VARIANTS[variant]})), settings)
     with Store.open(settings.store) as store:
         records, spent = store.trials(name), read(store.sweep(name).facts)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from by_hand import prepare_sequences, prepare_windows
+from statsmodels.tsa.forecasting.theta import ThetaModel
 
 from seqsweep.config.tasks import ClassificationConfig, ForecastingConfig
 from seqsweep.data.batch import DataInfo, Prepared, Samples
@@ -94,6 +95,20 @@ def test_theta_is_simple_exponential_smoothing_without_trend_and_season() -> Non
 
     best = min(smoothed(strength) for strength in (0.02, 0.05, *np.arange(1, 11) / 10))
     np.testing.assert_allclose(forecast_H, best[1], atol=1e-5)
+
+
+@pytest.mark.parametrize(("season", "cycles"), [(1, 0), (4, 4), (7, 4), (24, 4)])
+def test_theta_is_that_of_statsmodels(season: int, cycles: int) -> None:
+    random = np.random.default_rng(season)
+    rows = cycles * season if season > 1 else 100
+    y_T = 50 + np.cumsum(random.normal(0.1, 1, rows)) + 5 * np.tile(random.normal(size=season), rows // season)
+    y_T = y_T.astype(np.float32).astype(np.float64)
+    theta = Theta.of((season,), rows)
+    assert theta == Theta(season, rows)
+    forecast_H = theta.forecast(y_T[:, None].astype(np.float32), np.array([rows]), 12)[0, :, 0]
+    known = ThetaModel(y_T, period=season, deseasonalize=season > 1, use_test=False, method="additive").fit()
+    # strengths are those of a grid here: nearly the same level
+    np.testing.assert_allclose(forecast_H, known.forecast(12), rtol=2e-3)
 
 
 def test_a_linear_autoregression_is_found_again() -> None:

@@ -23,7 +23,7 @@ MOST = 50_000
 class Theta:
     """Assimakopoulos & Nikolopoulos (2000), in the form of Hyndman & Billah (2003), on the last `rows` rows.
 
-    A season is taken out before and put back after, as means of its phases less a straight line.
+    A season is taken out before and put back after, by the classical additive decomposition, as statsmodels has it.
     """
 
     season: int
@@ -60,19 +60,28 @@ class Theta:
     def _forecast(self, x_BL: Floats64, horizon: int) -> Floats64:
         """Return `(B, H)`."""
         L = x_BL.shape[1]
-        season_BP = np.zeros((len(x_BL), self.season))
-        if self.season > 1:
-            line_L = np.arange(L) - (L - 1) / 2
-            slope_B = (x_BL[:, self.season:] - x_BL[:, :-self.season]).mean(axis=1) / self.season  # of no phase
-            rest_BL = x_BL - slope_B[:, None] * line_L
-            season_BP = rest_BL.reshape(len(x_BL), -1, self.season).mean(axis=1)
-            season_BP = season_BP - season_BP.mean(axis=1, keepdims=True)
+        season_BP = _season(x_BL, self.season)
         y_BL = x_BL - np.tile(season_BP, L // self.season)
         drift_B, (level_B, strength_B) = _slope(y_BL) / 2, _smoothed(y_BL)
         ahead_BH = np.arange(horizon) + ((1 - (1 - strength_B) ** L) / strength_B)[:, None]
         forecast_BH: Floats64 = (level_B[:, None] + drift_B[:, None] * ahead_BH
                                  + season_BP[:, np.arange(horizon) % self.season])
         return forecast_BH
+
+
+def _season(x_BL: Floats64, season: int) -> Floats64:
+    """Return what each phase adds, `(B, P)`: its mean distance from a moving average of one season, less their mean."""
+    if season == 1:
+        return np.zeros((len(x_BL), 1))
+    half, L = season // 2, x_BL.shape[1]
+    sums_BL = np.cumsum(np.pad(x_BL, ((0, 0), (1, 0))), axis=1)
+    means_BL = (sums_BL[:, season:] - sums_BL[:, :-season]) / season
+    if season % 2 == 0:  # the middle of an even season lies between two rows
+        means_BL = (means_BL[:, 1:] + means_BL[:, :-1]) / 2
+    rest_BL = np.full_like(x_BL, np.nan)
+    rest_BL[:, half:L - half] = x_BL[:, half:L - half] - means_BL
+    season_BP: Floats64 = np.nanmean(rest_BL.reshape(len(x_BL), -1, season), axis=1)
+    return season_BP - season_BP.mean(axis=1, keepdims=True)
 
 
 def _slope(x_BL: Floats64) -> Floats64:
