@@ -11,8 +11,10 @@ from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.sweep import FitConfig, MetricConfig
 from seqsweep.config.tasks import ClassificationConfig, ForecastingConfig
 from seqsweep.config.training import TrainingConfig
-from seqsweep.evaluation.leaderboard import Evaluation, Scored, evaluate, leaderboard
+from seqsweep.evaluation.baselines import baselines
+from seqsweep.evaluation.leaderboard import Evaluation, Scored, _told_apart, evaluate, leaderboard
 from seqsweep.records import Outcome, Reason, Trial, TrialRecord, TrialState
+from seqsweep.tasks.metrics import truth_of
 from seqsweep.training.fit import Fit
 from seqsweep.training.predict import Member, predict
 
@@ -47,6 +49,27 @@ def test_a_winning_baseline_is_told_first() -> None:
     assert board.headline.startswith("seasonal naive (336) wins: mape 1 on the test part; the best trial (trial 17) "
                                      "has 1.21, 21% above")
     assert [row.kind for row in board.rows] == ["baseline", "winner", "trial", "trial", "baseline"]
+
+
+def test_a_lead_that_may_be_chance_is_no_win() -> None:
+    for mape, name in ((1.9, "trial 17"), (2.1, "seasonal naive (336)")):
+        evaluation = Evaluation(scored(None, "mape", mape), {"seasonal naive (336)": scored(2.0, "mape", 2.0)}, False)
+        assert leaderboard(MAPE, FORECAST, 17, TRIALS, evaluation).headline.startswith(
+            f"{name} leads, not beyond chance: mape {min(mape, 2.0):g} on the test part")
+
+
+@pytest.mark.parametrize(("slope", "told"), [(50.0, True), (0.0, False)])
+def test_whether_two_are_told_apart_is_the_gate_s_bootstrap(slope: float, told: bool) -> None:
+    random = np.random.default_rng(0)
+    y_T = slope * np.arange(200.0) + random.normal(size=200)  # repeating the last row is bad on a slope alone
+    data = prepare_windows(y_T, context=6, horizon=4)
+    truth = truth_of(FORECAST, data, "test").y[..., None]
+    naive = baselines(FORECAST, data)
+    last = naive["repeat last"]
+    near = truth + random.normal(size=truth.shape) * 0.5 if slope else last + 0.01 * random.normal(size=last.shape)
+    config = FitConfig(task=FORECAST, model=RecurrentConfig(), training=TrainingConfig(), metric=MAPE,
+                       early_stopping=None, seed=0)
+    assert _told_apart(config, data, near, {"repeat last": last}) is told
 
 
 @pytest.mark.parametrize(("ours", "first"), [(0.99, "trial 17"), (0.98, "logistic"), (0.9, "logistic"),

@@ -119,11 +119,12 @@ class Comparison:
 
     def __str__(self) -> str:
         verdict = "better" if self.difference > 0 else "worse" if self.difference < 0 else "different"
-        margin = f" after a margin of {100 * self.margin:g}%" if self.margin else ""
+        way = "asked" if self.margin > 0 else "granted"
+        margin = f", {100 * abs(self.margin):g}% of the rival's figure {way}:" if self.margin else ""
         few = f"; only {self.samples} samples, so the interval is wide" if self.samples < FEW_UNITS else ""
         drawn = f" in blocks of {self.block}" if self.block > 1 else ""
         return (f"{self.metric} {self.candidate:.5g} against {self.rival:.5g} of {self.rival_name}: {verdict} by "
-                f"{abs(self.difference):.4g} (95% interval of the gain {self.low:.4g} to {self.high:.4g}{margin}, "
+                f"{abs(self.difference):.4g} (95% interval of the gain{margin} {self.low:.4g} to {self.high:.4g}, "
                 f"{self.samples} samples{drawn}{few})")
 
 

@@ -122,7 +122,8 @@ class _Judge:
     def _result(self, requirement: str, rival: Terms, rival_name: str) -> _Result:
         comparison = compare(self.terms, rival, self.units, rival_name=rival_name, metric=self.metric, goal=self.goal,
                              margin=self.promote.margin)
-        verdict = "yes" if comparison.better else "not beyond chance" if comparison.difference > 0 else "no"
+        ahead = comparison.difference > 0
+        verdict = ("yes" if ahead else "near enough") if comparison.better else "not beyond chance" if ahead else "no"
         return _Result(comparison.better, f"{requirement}: {verdict}: {comparison}", comparison)
 
 

@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
-from seqsweep.config.sweep import FitConfig, MetricConfig, sign_of
+from seqsweep.config.sweep import FitConfig, MetricConfig, PromoteConfig, sign_of
 from seqsweep.config.tasks import TaskConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.evaluation.baselines import baselines
+from seqsweep.evaluation.gate import decide
 from seqsweep.records import Scalar, TrialRecord, model_name
 from seqsweep.tasks.metrics import truth_of
 from seqsweep.tasks.own import metrics_of
@@ -38,6 +39,8 @@ class Evaluation:
 
     winner: Scored
     baselines: Mapping[str, Scored]
+    beyond_chance: bool = True
+    """False where winner and best baseline differ by no more than chance on the test part."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,10 @@ def evaluate(members: Sequence[Member], data: tuple[Prepared, ...], device: str 
         return Evaluation(winner, {})
     predictions = baselines(config.task, data[0], "test") if test else {}
     validation = _baseline_validation(config, data)
+    told_apart = prediction is None or not predictions or _told_apart(config, data[0], prediction, predictions)
     return Evaluation(winner, {
         name: Scored(validation.get(name), _metrics(config, data[0], "test", each), each)
-        for name, each in predictions.items()})
+        for name, each in predictions.items()}, told_apart)
 
 
 def leaderboard(metric: MetricConfig, task: TaskConfig, winner: int, trials: Sequence[TrialRecord],
@@ -88,7 +92,7 @@ def leaderboard(metric: MetricConfig, task: TaskConfig, winner: int, trials: Seq
 
     `winner` is the number of the best trial. `ensemble`: what the stage that picked one stored; where it is `better`
     than that trial it wins, and has the test figures. Where a baseline has the better test figure it stands first, and
-    the headline says so. Test figures are those of `metric.test`, where it is set.
+    the headline says so, and whether that is beyond chance. Test figures are those of `metric.test`, where it is set.
     """
     chosen_by, metric = metric, metric.judged
     sign = sign_of(metric, task)
@@ -108,17 +112,29 @@ def leaderboard(metric: MetricConfig, task: TaskConfig, winner: int, trials: Seq
               for trial in ranked if (name := f"trial {trial.number}") not in shown][:top - 1]
     if naive and rows and not _rank(rows[0], metric, sign) < _rank(naive[0], metric, sign):
         rows = [naive.pop(0), *rows]
-    return Leaderboard(_headline(metric, sign, rows, naive, chosen_by.name), metric.name, (*rows, *others, *naive))
+    wins = "wins" if evaluation.beyond_chance else "leads, not beyond chance"
+    headline = _headline(metric, sign, rows, naive, chosen_by.name, wins)
+    return Leaderboard(headline, metric.name, (*rows, *others, *naive))
 
 
-def _headline(metric: MetricConfig, sign: int, rows: list[Row], naive: list[Row], chosen_by: str) -> str:
+def _told_apart(config: FitConfig, data: Prepared, candidate: npt.NDArray[Any],
+                rivals: Mapping[str, npt.NDArray[Any]]) -> bool:
+    """Whether the gate's bootstrap tells the candidate from the best rival, whichever is ahead."""
+    if config.metric.judged.own is not None:
+        return True  # drawing samples anew would run the user's code thousands of times: the gate does, where asked
+    (found,) = decide(PromoteConfig(require=("beats_baseline",)), config, data, candidate, rivals, None).comparisons
+    return not found.low <= 0 <= found.high
+
+
+def _headline(metric: MetricConfig, sign: int, rows: list[Row], naive: list[Row], chosen_by: str,
+              wins: str) -> str:
     if not rows:
         return "no trial wins: none has a value"
     first = rows[0]
     if not first.test:
         return f"{first.name} wins on the validation part: {chosen_by} {_figure(first.validation)}; no test part"
     ours = first.test[metric.name]
-    says = f"{first.name} wins: {metric.name} {_figure(ours)} on the test part{_errors(first)}"
+    says = f"{first.name} {wins}: {metric.name} {_figure(ours)} on the test part{_errors(first)}"
     if first.kind == "baseline":
         theirs = rows[1].test[metric.name]
         ours_is = "the ensemble" if rows[1].members else "the best trial"
