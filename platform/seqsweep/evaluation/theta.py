@@ -81,7 +81,8 @@ def _season(x_BL: Floats64, season: int) -> Floats64:
     rest_BL = np.full_like(x_BL, np.nan)
     rest_BL[:, half:L - half] = x_BL[:, half:L - half] - means_BL
     season_BP: Floats64 = np.nanmean(rest_BL.reshape(len(x_BL), -1, season), axis=1)
-    return season_BP - season_BP.mean(axis=1, keepdims=True)
+    season_BP -= season_BP.mean(axis=1, keepdims=True)
+    return season_BP
 
 
 def _slope(x_BL: Floats64) -> Floats64:
