@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from small_sweeps import settings_in, write_series
 from strangers import FILES, wave
 
 from seqsweep.config.loader import load_sweep, parse_sweep, read_document
+from seqsweep.config.schema import sweep_schema
 from seqsweep.config.settings import Settings
 from seqsweep.config.tasks import METRICS, ClassificationConfig, ForecastingConfig
 from seqsweep.pipeline import submit
@@ -249,12 +251,17 @@ def test_init_writes_a_sweep_once(tmp_path: Path) -> None:
     assert "wrote my_load.yaml: forecasting of load, 24 steps ahead (a day)" in said
     assert "seqsweep submit my_load.yaml" in said
     page = (tmp_path / "my_load.yaml").read_text()
+    schema = tmp_path / "sweep.schema.json"
+    assert page.startswith(f"# yaml-language-server: $schema={schema.name}\n")
+    assert json.loads(schema.read_text()) == sweep_schema()
+    schema.write_text("{}")
     assert load_sweep(tmp_path / "my_load.yaml").data.path == "my load.csv"
     assert "the file is there already" in seqsweep(tmp_path, "init", "--data", "my load.csv", exit_code=6).stderr
     (tmp_path / "my_load.yaml").write_text("mine\n")
     found = answer(tmp_path, "init", "--data", "my load.csv", "--force", "--write", "my_load.yaml")
     assert (found["file"], found["sweep"]["task"]["target"]) == ("my_load.yaml", "load")
     assert (tmp_path / "my_load.yaml").read_text() == page == read_document(tmp_path / "my_load.yaml")
+    assert schema.read_text() == "{}"
 
 
 def test_init_refuses_with_exit_codes(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def init(data: Annotated[str, typer.Option("--data", metavar="FILE", show_defaul
                                                     "Where to write it; NAME.yaml otherwise.")] = None,
          force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
          json: Json = False) -> None:
-    """Look at a file, and write a commented sweep YAML for it that runs as it stands."""
+    """Look at a file, and write a commented sweep YAML for it that runs as it stands, and its schema for editors."""
     import shlex
 
     from rich.markup import escape

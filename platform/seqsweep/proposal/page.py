@@ -22,6 +22,9 @@ _UNITS = (("week", 604_800), ("day", 86_400), ("hour", 3600), ("minute", 60))
 _COLUMN = 34
 """Where comments beside a key begin, if what stands before leaves room."""
 
+SCHEMA = "sweep.schema.json"
+"""The file beside a sweep from which editors complete and check it."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -36,7 +39,7 @@ class Line:
 
 def render(head: Sequence[str], lines: Sequence[Line]) -> str:
     """Write the page: comment paragraphs, then the keys."""
-    written = ["# yaml-language-server: $schema=sweep.schema.json"]
+    written = [f"# yaml-language-server: $schema={SCHEMA}"]
     for paragraph in head:
         written += _comment(paragraph, "") if paragraph else ["#"]
     return "\n".join([*written, *_lines(lines, "")]) + "\n"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from seqsweep.config.loader import parse_sweep
+from seqsweep.config.schema import sweep_schema
 from seqsweep.config.sweep import Sweep
 from seqsweep.config.tasks import METRICS
 from seqsweep.data.prepare import prepare
@@ -15,7 +17,7 @@ from seqsweep.errors import Conflict, InvalidData, InvalidSweep, Problem, Seqswe
 from seqsweep.proposal.anomaly import anomaly
 from seqsweep.proposal.classification import classification, looks_like_classification
 from seqsweep.proposal.forecasting import forecasting
-from seqsweep.proposal.page import Line, named, render
+from seqsweep.proposal.page import SCHEMA, Line, named, render
 from seqsweep.proposal.regression import regression
 from seqsweep.proposal.view import Draft, Proposer, View, look
 
@@ -71,10 +73,16 @@ def propose(data: str, task: str = "") -> Proposal:
 
 
 def write(proposal: Proposal, path: Path, *, force: bool = False) -> None:
-    """Write the YAML. Raises Conflict where the file is there and `force` is not set."""
+    """Write the YAML, and beside it the schema by which editors complete and check it, where there is none.
+
+    Raises Conflict where the YAML is there and `force` is not set.
+    """
+    schema = path.with_name(SCHEMA)
     try:
         with path.open("w" if force else "x", encoding="utf-8", newline="\n") as file:
             file.write(proposal.document)
+        if not schema.exists():
+            schema.write_text(json.dumps(sweep_schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     except FileExistsError:
         raise taken(path) from None
     except OSError as error:
