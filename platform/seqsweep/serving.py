@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from seqsweep.store.records import Store
 from seqsweep.tracking.package import load_package
 from seqsweep.tracking.packaged import Package
 from seqsweep.tracking.registry import ModelVersion, Registry
-from seqsweep.training.export import check_place, export_member, save
+from seqsweep.training.export import check_place, export_member, moves_of, save
 
 Tell = Callable[[str], None]
 
@@ -79,6 +80,7 @@ def predict_file(reference: str, path: Path, settings: Settings, tell: Tell = la
 def export_file(reference: str, path: Path, settings: Settings) -> dict[str, Any]:
     """Write a registered model as a program, `.pt2` (torch.export) or `.onnx`, and tell what it reads and gives.
 
+    Beside it, `FILE.json` holds that, and all else that preparing a sample and reading the answer takes.
     Raises Refused where its model cannot be one, Unavailable where ONNX cannot be written, InvalidData for another
     ending, NotFound where there is no such folder.
     """
@@ -96,7 +98,12 @@ def export_file(reference: str, path: Path, settings: Settings) -> dict[str, Any
     except (InvalidData, InvalidSweep) as error:
         raise Refused(*(Problem(str(version), problem.what, problem.right) for problem in error.problems)) from error
     save(program, path)
-    info = facts.infos[0]
-    return {"model": str(version), "file": str(path), "steps": facts.steps[0], "features": list(info.features),
-            "static": list(info.static_features), "gives": "logits" if info.classes else "scaled values",
-            "classes": list(info.classes)}
+    info, member = facts.infos[0], package.members[0]
+    told = {"model": str(version), "file": str(path), "steps": facts.steps[0], "features": list(info.features),
+            "known": [info.features[f] for f in info.known], "static": list(info.static_features),
+            "gives": "logits" if info.classes else "scaled values", "classes": list(info.classes)}
+    beside = {**told, "quantiles_move_by": moves_of(member), "task": member.fit.task.model_dump(mode="json"),
+              "prepare": facts.prepare.model_dump(mode="json"),
+              "data": info.model_dump(mode="json", exclude={"features", "known", "data_hash"})}
+    path.with_name(f"{path.name}.json").write_text(json.dumps(beside, indent=2) + "\n", encoding="utf-8")
+    return told

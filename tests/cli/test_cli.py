@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import re
 import sqlite3
@@ -10,8 +11,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from shell import SEQSWEEP, answer, environment, refusal, seqsweep
 from small_sweeps import forecasting, write_series
@@ -224,7 +227,6 @@ def test_project_writes_nothing_twice(folder: Path, done: dict[str, Any]) -> Non
 
 
 def test_predict_reads_a_csv_and_writes_one(folder: Path, done: dict[str, Any]) -> None:
-    import io
 
     said = seqsweep(folder, "predict", "load@champion", "--data", "new.csv").stdout
     found = pd.read_csv(io.StringIO(said))
@@ -262,7 +264,16 @@ def test_export_writes_a_program_or_says_why_not(folder: Path, done: dict[str, A
     told = answer(folder, "export", "load/2", "--out", "load.pt2")
     assert (told["model"], told["steps"], told["gives"]) == ("load/2", 15, "scaled values")
     assert (folder / "load.pt2").is_file()
-    assert told["features"] == ["load", "promo"]
+    assert (told["features"], told["known"]) == (["load", "promo"], ["promo"])
+    beside = json.loads((folder / "load.pt2.json").read_text())
+    assert beside.items() >= told.items()
+    new, scaling = pd.read_csv(folder / "new.csv"), beside["data"]["scaling"][""]
+    rows_LF = (new[told["features"]].to_numpy()[-told["steps"]:] - scaling["shift"]) / scaling["scale"]
+    rows_LF[beside["task"]["context"]:, 0] = 0
+    program = torch.export.load(folder / "load.pt2").module()
+    scaled_BH = program(torch.tensor(rows_LF[None], dtype=torch.float32)).detach().numpy().reshape(1, -1)
+    found = pd.read_csv(io.StringIO(seqsweep(folder, "predict", "load/2", "--data", "new.csv").stdout))
+    np.testing.assert_allclose(scaled_BH[0] * scaling["scale"][0] + scaling["shift"][0], found["prediction"], rtol=1e-4)
     assert "a program is no .pkl" in seqsweep(folder, "export", "load", "--out", "load.pkl", exit_code=4).stderr
 
 

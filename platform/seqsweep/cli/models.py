@@ -48,8 +48,10 @@ def export(model: Annotated[str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]"
     if json:
         print_json(told)
         return
-    out.print(f"wrote {told['model']} to {told['file']}")
+    out.print(f"wrote {told['model']} to {told['file']}, and how its data are scaled to {told['file']}.json")
     out.print(f"  reads  (batch, {told['steps']}, {len(told['features'])}): {', '.join(told['features'])}")
+    if told["known"]:
+        out.print(f"         in rows to be forecast only {', '.join(told['known'])}, else 0")
     if told["static"]:
         out.print(f"         (batch, {len(told['static'])}): {', '.join(told['static'])}")
     out.print(f"  gives  {told['gives']}" + (f" of {', '.join(told['classes'])}" if told["classes"] else ""))

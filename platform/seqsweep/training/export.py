@@ -21,7 +21,7 @@ from seqsweep.models.recurrent import Recurrent
 from seqsweep.tasks.batch import Arrays, Batch
 from seqsweep.tasks.learner import Learner
 from seqsweep.training.fold import build_learner, load_weights
-from seqsweep.training.predict import Member
+from seqsweep.training.predict import CALIBRATION, Member
 from seqsweep.training.state import unpack, within
 
 
@@ -41,6 +41,15 @@ def export_member(member: Member, info: DataInfo, steps: tuple[int, int]) -> Exp
     learner = build_learner(member.fit, data)
     load_weights(learner, within("0", arrays))
     return export(learner, data)
+
+
+def moves_of(member: Member) -> list[list[float]] | None:
+    """Return by how much a calibration moves each quantile of each target, `(D, Q)` in scaled units.
+
+    It is no part of the program; what crosses is sorted afterwards. None where there is none.
+    """
+    moves = within(CALIBRATION, unpack(member.weights)[0]).get("0")
+    return None if moves is None else moves.tolist()
 
 
 def save(program: ExportedProgram, path: Path) -> None:
