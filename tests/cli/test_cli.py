@@ -227,7 +227,6 @@ def test_project_writes_nothing_twice(folder: Path, done: dict[str, Any]) -> Non
 
 
 def test_predict_reads_a_csv_and_writes_one(folder: Path, done: dict[str, Any]) -> None:
-
     said = seqsweep(folder, "predict", "load@champion", "--data", "new.csv").stdout
     found = pd.read_csv(io.StringIO(said))
     assert list(found.columns) == ["time", "ahead", "target", "prediction"]

@@ -4,7 +4,7 @@
     python tests/power/removals.py --list
     python tests/power/removals.py "a trial's end is one transaction"
 
-The checkout is copied first, and only the copy is changed. The tests named by a guard are those that are run, once
+The checkout is copied first, and only the copies are changed, `--jobs` at once. The tests named by a guard are those that are run, once
 without a removal, when they must pass, and then for each guard until the first that fails.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import queue
 import re
 import shutil
 import signal
@@ -20,6 +21,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -122,6 +124,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("guards", nargs="*", help="names, or parts of them; default: all")
     parser.add_argument("--list", action="store_true", help="name the guards, and remove none")
+    parser.add_argument("--jobs", type=int, default=2, help="copies of the checkout that are tried at once")
     parser.add_argument("--write", type=Path, help="a Markdown file for the table")
     asked = parser.parse_args()
     chosen = [guard for guard in GUARDS if not asked.guards or any(name in guard.name for name in asked.guards)]
@@ -131,7 +134,8 @@ def main() -> int:
             console.print(f"{guard.kind:12} {guard.name}  [dim]{guard.file}", highlight=False, soft_wrap=True)
         return 0 if chosen else 2
     with tempfile.TemporaryDirectory(prefix="seqsweep-power-") as folder:
-        root = copy_of(ROOT, Path(folder))
+        roots = [copy_of(ROOT, Path(folder, str(number))) for number in range(asked.jobs)]
+        root = roots[0]
         for guard in chosen:
             guard.removed(root)
         before = run_tests(root, dict.fromkeys(test for guard in chosen for test in guard.tests),
@@ -141,12 +145,20 @@ def main() -> int:
         if before.colour in (RED, BROKEN):
             console.print(f"nothing was removed, and yet: {before.colour}: {before.said}", markup=False)
             return 1
-        verdicts = []
-        for guard in chosen:
-            verdict = remove(guard, root)
-            verdicts.append((guard, verdict))
+        free: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        for copy in roots:
+            free.put(copy)
+
+        def judge(guard: Guard) -> tuple[Guard, Verdict]:
+            copy = free.get()
+            verdict = remove(guard, copy)
+            free.put(copy)
             console.print(f"{guard.name}: {verdict.colour} {verdict.said}", markup=False, highlight=False,
                           soft_wrap=True)
+            return guard, verdict
+
+        with ThreadPoolExecutor(asked.jobs) as threads:
+            verdicts = list(threads.map(judge, chosen))
     console.print(shown(verdicts))
     if asked.write:
         asked.write.write_text(page(verdicts), encoding="utf-8")
