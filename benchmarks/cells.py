@@ -68,8 +68,7 @@ class Training:
     def __call__(self) -> None:
         for batch in self.batches:
             self.engine.backward(batch)
-            for fold in self.engine.folds:
-                fold.update(1e-3)
+            self.engine.update([1e-3] * len(self.engine.folds))
             self.engine.clear()
 
 

@@ -102,8 +102,7 @@ class Product:
                 self._batches = self._engine.batches([f.order(1) for f in folds], [f.keys(1) for f in folds])
                 batch = next(self._batches)
             self._loss, _ = self._engine.backward(batch)
-            for fold in self._engine.folds:
-                fold.update(RATE)
+            self._engine.update([RATE] * len(self._engine.folds))
             self._engine.clear()
 
     def losses(self) -> list[float]:

@@ -4,8 +4,8 @@
     python tests/power/removals.py --list
     python tests/power/removals.py "a trial's end is one transaction"
 
-The checkout is copied first, and only the copies are changed, `--jobs` at once. The tests named by a guard are those that are run, once
-without a removal, when they must pass, and then for each guard until the first that fails.
+The checkout is copied first, and only the copies are changed, `--jobs` at once. The tests named by a guard are those
+that are run, once without a removal, when they must pass, and then for each guard until the first that fails.
 """
 
 from __future__ import annotations

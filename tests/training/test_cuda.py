@@ -10,10 +10,10 @@ import torch
 from training_toys import tones, tones_config, wave, wave_config
 
 from seqsweep.config.sweep import FitConfig
+from seqsweep.config.training import ProgramConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.records import Reason
-from seqsweep.training.engine import Alone
-from seqsweep.training.fit import Fit
+from seqsweep.training.fit import Fit, Pack
 from seqsweep.training.predict import predict
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -62,20 +62,23 @@ def test_resuming_goes_on_as_if_never_stopped(optimizer: str) -> None:
             assert ours[name] == pytest.approx(theirs[name], rel=1e-3), name
 
 
+@pytest.mark.parametrize("trials", [1, 3])
 @pytest.mark.parametrize(("config", "data"), CASES)
-def test_a_step_never_waits_for_the_gpu(config: FitConfig, data: Prepared) -> None:
-    fit = Fit(config, (data,), "cuda")
-    fit.advance()  # the first epoch loads kernels
-    fold = fit.folds[0]
-    engine = Alone(fold)
-    batches = engine.batches([fold.order(1)], [fold.keys(1)])
+def test_a_step_never_waits_for_the_gpu(config: FitConfig, data: Prepared, trials: int) -> None:
+    program = ProgramConfig(kernel="stacked" if trials > 1 else "torch", packed=trials > 1)
+    fits = [Fit(config.model_copy(update={"seed": seed, "program": program}), (data,), "cuda")
+            for seed in range(trials)]
+    pack = Pack(fits)
+    pack.advance()  # the first epoch loads kernels
+    engine = pack.engines[0]
+    batches = engine.batches([fold.order(1) for fold in engine.folds], [fold.keys(1) for fold in engine.folds])
     next(batches)  # the epoch's order is sent once
     torch.cuda.set_sync_debug_mode("error")
     try:
         norms = []
         for batch in batches:
             engine.backward(batch)
-            norms.append(fold.update(1e-3))
+            norms.append(engine.update([1e-3] * trials))
             engine.clear()
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -13,7 +13,7 @@ from seqsweep.config.training import TrainingConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.training.fit import Fit
 from seqsweep.training.optim import Plateau, clip, learning_rate
-from seqsweep.training.rules import build_rule
+from seqsweep.training.rules import Stack, build_rule
 
 
 @pytest.mark.parametrize("largest", [0.0, 0.5, 1e6])
@@ -28,6 +28,35 @@ def test_clip_is_torchs(largest: float) -> None:
     torch.testing.assert_close(norm, expected)
     for gradient, parameter in zip(mine, own, strict=True):
         torch.testing.assert_close(gradient, parameter.grad)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop", "sgd"])
+def test_stacked_rules_are_each_one_by_itself(name: str) -> None:
+    torch.manual_seed(0)
+    rates, clips = (0.1, 0.02, 0.3), (0.0, 0.5, 2.0)
+    configs = [TrainingConfig.model_validate({"optimizer": name, "weight_decay": decay}
+                                             | ({"momentum": momentum} if name == "sgd" else {}))
+               for decay, momentum in ((0.0, 0.9), (0.01, 0.0), (0.2, 0.5))]
+    starts = [torch.randn(3, *shape, dtype=torch.float64) for shape in ((4, 2), (5,), ())]
+    own = [[nn.Parameter(start[k].clone()) for start in starts] for k in range(3)]
+    alone = [build_rule(config, parameters) for config, parameters in zip(configs, own, strict=True)]
+    stacks = [start.clone() for start in starts]
+    members = [build_rule(config, [nn.Parameter(stack[k]) for stack in stacks]) for k, config in enumerate(configs)]
+    stack = Stack(members, stacks, clips)
+    for step in range(20):
+        gradients = [torch.randn_like(start) * 10 ** (step % 3 - 1) for start in starts]
+        norms = []
+        for k, (rule, rate) in enumerate(zip(alone, rates, strict=True)):
+            mine = [gradient[k].clone() for gradient in gradients]
+            norms.append(clip(mine, clips[k]))
+            rule.step(mine, rate)
+        torch.testing.assert_close(stack.step(gradients, rates), torch.stack(norms))
+        for k in range(3):
+            for weight, expected in zip(stacks, own[k], strict=True):
+                torch.testing.assert_close(weight[k], expected.detach(), rtol=1e-9, atol=1e-9)
+    for member, rule in zip(members, alone, strict=True):
+        for kind, expected in rule.state().items() if name != "sgd" or rule.momentum else ():
+            np.testing.assert_allclose(member.state()[kind], expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(("name", "expected"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW),

@@ -121,6 +121,27 @@ def test_a_checkpoint_goes_on_in_another_pack(kernel: Kernel) -> None:
     assert weights.best_weights() == first.fits[0].best_weights()
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop", "sgd"])
+def test_weights_that_change_all_at_once_as_on_a_gpu(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = (wave(),)
+    momentum: dict[str, Any] = {"momentum": 0.5} if optimizer == "sgd" else {}
+    configs = [own(k, "stacked", cell="gru", optimizer=optimizer, **momentum) for k in range(3)]
+
+    def curves(members: Sequence[Sequence[int]]) -> list[list[Report]]:
+        fits = [Fit(config, data, dtype=torch.float64) for config in configs]
+        found: list[list[Report]] = [[], [], []]
+        for packed in members:
+            for k, report in zip(packed, Pack([fits[k] for k in packed]).advance(), strict=True):
+                found[k].append(report)
+        return found
+
+    expected = curves([[0], [0], [1], [1], [2], [2]])
+    monkeypatch.setattr("seqsweep.training.engine.stacks_rules", lambda device: True)
+    for ours, theirs in zip(curves([[0, 1], [1, 2, 0], [2]]), expected, strict=True):
+        for mine, other in zip(curve(ours), curve(theirs), strict=True):
+            assert mine == pytest.approx(other, rel=1e-8, abs=1e-10)
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_one_that_diverges_leaves_its_neighbours_alone(kernel: Kernel) -> None:
     data = (wave(),)

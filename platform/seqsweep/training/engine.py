@@ -21,8 +21,14 @@ from seqsweep.models.linear import Linear
 from seqsweep.models.own import drawing
 from seqsweep.tasks.batch import Batch
 from seqsweep.training.fold import Fold
+from seqsweep.training.rules import Stack
 
 Figures = dict[str, float]
+
+
+def stacks_rules(device: torch.device) -> bool:
+    """Whether the weights of a pack change all at once: a GPU is waited for at each launch, a CPU keeps the bits."""
+    return device.type == "cuda"
 
 
 class Engine(Protocol):
@@ -39,6 +45,10 @@ class Engine(Protocol):
 
         `micro`: compute so many samples at once; the sums over the pieces are those of the batch but for rounding.
         """
+        ...
+
+    def update(self, rates: Sequence[float]) -> Tensor:
+        """Clip the gradients, change each trial's weights; return the norms `(K,)` before, not fetched."""
         ...
 
     def clear(self) -> None:
@@ -83,6 +93,10 @@ class Alone:
         """What a user's own learner draws by torch depends on the step alone."""
         return drawing(batch.x_BLF, batch.key, batch.first) if self._own else nullcontext()
 
+    def update(self, rates: Sequence[float]) -> Tensor:
+        """See Engine."""
+        return self.folds[0].update(rates[0]).unsqueeze(0)
+
     def clear(self) -> None:
         """See Engine."""
         for parameter in self.folds[0].parameters:
@@ -112,6 +126,9 @@ class Together:
         self._gradients: list[Tensor] = []
         self._buffers: dict[str, Tensor] = {}
         self._stack()
+        self._rules = Stack([fold.rule for fold in self.folds], [stack.detach() for stack in self._weights.values()],
+                            [fold.config.training.clip_norm for fold in self.folds]) \
+            if stacks_rules(self.folds[0].device) else None
 
     def _stack(self) -> None:
         own = [dict(fold.learner.named_parameters()) for fold in self.folds]
@@ -151,6 +168,12 @@ class Together:
         with _precision(self._mixed):
             losses: tuple[Tensor, Tensor] = self._call(batch, 0, loss=True)
         return losses
+
+    def update(self, rates: Sequence[float]) -> Tensor:
+        """See Engine."""
+        if self._rules:
+            return self._rules.step(self._gradients, rates)
+        return torch.stack([fold.update(rate) for fold, rate in zip(self.folds, rates, strict=True)])
 
     def clear(self) -> None:
         """See Engine."""
@@ -207,7 +230,7 @@ def train(engine: Engine, epochs: Sequence[int], factors: Sequence[float], micro
     for step, batch in enumerate(engine.batches(orders, keys)):
         rates = [fold.rate(epoch, step, factor) for fold, epoch, factor in zip(folds, epochs, factors, strict=True)]
         loss_K, weight_K = engine.backward(batch, micro)
-        norm_K = torch.stack([fold.update(rate) for fold, rate in zip(folds, rates, strict=True)])
+        norm_K = engine.update(rates)
         engine.clear()
         table.append(torch.stack([loss_K, weight_K, norm_K]))
         if first.device.type == "cpu":

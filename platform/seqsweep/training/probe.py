@@ -129,8 +129,7 @@ class _Run:
         begun = time.perf_counter()
         for batch in batches:
             self._engine.backward(batch)
-            for fold in self._engine.folds:
-                fold.update(1e-4)
+            self._engine.update([1e-4] * len(self._engine.folds))
             self._engine.clear()
         if self._on_gpu:
             cuda.synchronize()
