@@ -49,6 +49,7 @@ def examine(sweep: Sweep) -> tuple[Clause, ...]:
 
     Raises InvalidData where the data cannot be prepared, InvalidSweep where own code fails at once.
     """
+    contract.compute_with(sweep.resources.cpus_per_worker)  # as its workers do: threads change how sums are rounded
     return tuple(_clauses(sweep))
 
 

@@ -26,6 +26,11 @@ LENGTHS = (7, 1, 4, 9, 2)
 _CLOSE, _CLOSE_DOUBLE = 1e-6, 1e-9
 
 
+def compute_with(threads: int) -> None:
+    """Let torch compute with so many threads in this process."""
+    torch.set_num_threads(threads)
+
+
 def encoder_of(config: FitConfig, data: Prepared) -> Encoder:
     """The encoder of a trial as it starts, in evaluation; clauses that are held to it draw the same each time."""
     torch.manual_seed(config.seed)
