@@ -51,7 +51,8 @@ $(VENV)/rivals: $(VENV)/installed
 	touch $@
 
 bench: $(VENV)/rivals  ## seqsweep and its rivals on the same work, hours on a quiet machine; a first look: ROUNDS=2
-	$(BIN)/python benchmarks/orchestration.py --rounds $(ROUNDS)
+	$(BIN)/python benchmarks/orchestration.py --rounds $(ROUNDS) --contestants bare seqsweep tune-reuse optuna
+	$(BIN)/python benchmarks/orchestration.py --rounds $(ROUNDS) --contestants seqsweep tune --page orchestration-tune
 	for cell in gru elman; do $(BIN)/python benchmarks/orchestration.py --rounds $(ROUNDS) --cell $$cell \
 		--contestants bare seqsweep || exit 1; done
 	$(BIN)/python benchmarks/loop.py --rounds $(ROUNDS)

@@ -2,6 +2,7 @@
 
     python benchmarks/orchestration.py                    # 10 rounds of the LSTM workload: 90 minutes on 2 cores
     python benchmarks/orchestration.py --cell gru --contestants bare seqsweep --rounds 3
+    python benchmarks/orchestration.py --contestants seqsweep tune --rounds 4 --page orchestration-tune
 
 Writes results/orchestration-<cell>.md. Start-up is not in the search's figures; the last run in MLflow is.
 """
@@ -118,9 +119,10 @@ def main() -> None:
     chosen = rounds.options(
         str(__doc__), ("--cell", {"choices": ("lstm", "gru", "elman"), "default": "lstm"}),
         ("--trials", {"type": int, "default": Workload.trials}),
+        ("--page", {"help": "its name; default: orchestration-<cell>"}),
         ("--contestants", {"nargs": "+", "choices": NAMES, "default": NAMES}))
     work = Workload(cell=chosen.cell, trials=chosen.trials)
-    name = f"orchestration-{chosen.cell}"
+    name = chosen.page or f"orchestration-{chosen.cell}"
     rows = rounds.interleave(name, [contestant(each, work, chosen.python) for each in chosen.contestants], chosen,
                              work.setup, contestant("seqsweep", replace(work, trials=2), chosen.python))
     title = f"Orchestration: {work.trials} {work.cell.upper()} trials"
