@@ -107,7 +107,7 @@ def claims(work: Workload, rows: list[dict[str, Any]]) -> Iterator[tuple[str, st
         for rival, target in (("tune-reuse", "at least 1.2"), ("tune", "at least 4"), ("optuna", "above 1")):
             if found := against(rival, "search_wall", ahead=True):
                 yield f"{what}: {TITLES[rival]} / seqsweep, seconds", found, target
-        if first := rounds.figures(rows, "seqsweep", "first_report"):
+        if against("bare", "wall") and (first := rounds.figures(rows, "seqsweep", "first_report")):
             yield ("`seqsweep submit` to the end of the first epoch, s",
                    f"{statistics.median(first):.1f} ({min(first):.1f} to {max(first):.1f})", "below 8")
     elif found := against("bare", "search_wall"):
