@@ -16,6 +16,7 @@ from seqsweep.config.sweep import FitConfig, MetricConfig, PromoteConfig
 from seqsweep.config.tasks import METRICS, ClassificationConfig, ForecastingConfig
 from seqsweep.config.training import TrainingConfig
 from seqsweep.data.batch import Prepared, Samples
+from seqsweep.evaluation import bootstrap
 from seqsweep.evaluation.baselines import baselines
 from seqsweep.evaluation.bootstrap import Terms, compare, units
 from seqsweep.evaluation.gate import Champion, Verdict, decide
@@ -237,3 +238,12 @@ def test_nothing_required_passes(data: Prepared) -> None:
     verdict = decide(PromoteConfig(require=()), config_of(), data, noisy(data, 9.0), {}, None)
     assert verdict.passed
     assert verdict.reasons == ("nothing is required",)
+
+
+def test_many_blocks_are_drawn_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn(blocks: int) -> int:
+        return sum(len(sums) for sums in bootstrap._resampled(np.ones((blocks, 1)), blocks, seed=0))
+
+    assert drawn(50) == bootstrap.RESAMPLES
+    monkeypatch.setattr(bootstrap, "_DRAWS", 40_000)
+    assert (drawn(4), drawn(40), drawn(400)) == (10_000, 1_000, 500)
