@@ -33,11 +33,11 @@ def prepare_windows(y_T: npt.NDArray[np.float64], context: int, horizon: int, se
                     info=info)
 
 
-def prepare_sequences(classes: int = 3, rows: int = 60, seed: int = 0) -> Prepared:
+def prepare_sequences(classes: int = 3, rows: int = 60, seed: int = 0, lengths: tuple[int, int] = (1, 8)) -> Prepared:
     """Sequences of different lengths whose level says their class."""
     random = np.random.default_rng(seed)
     label_N = np.arange(rows) % classes
-    length_N = random.integers(1, 9, rows)
+    length_N = random.integers(lengths[0], lengths[1] + 1, rows)
     values = [random.normal(label_N[i], 0.3, (length_N[i], 2)) for i in range(rows)]
     start_N = np.concatenate([[0], np.cumsum(length_N)[:-1]])
     part_of = np.array(["train", "train", "train", "val", "test"])[np.arange(rows) // classes % 5]

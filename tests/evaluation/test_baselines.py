@@ -12,9 +12,10 @@ from statsmodels.tsa.forecasting.theta import ThetaModel
 
 from seqsweep.config.tasks import ClassificationConfig, ForecastingConfig
 from seqsweep.data.batch import DataInfo, Prepared, Samples
+from seqsweep.evaluation import sequences
 from seqsweep.evaluation.autoregression import Autoregression
 from seqsweep.evaluation.baselines import baselines
-from seqsweep.evaluation.sequences import LOGISTIC, MAJORITY, statistics
+from seqsweep.evaluation.sequences import LOGISTIC, MAJORITY, NEAREST, statistics
 from seqsweep.evaluation.theta import Theta
 from seqsweep.tasks.metrics import metrics_from_predictions, truth_of
 
@@ -202,15 +203,16 @@ def test_classes_missing_from_training_get_no_probability() -> None:
     assert list(baselines(ClassificationConfig(), one)) == [MAJORITY]
 
 
-def test_japanese_vowels() -> None:
+def ucr(name: str) -> Prepared:
+    """A data set of the archive as it is, with its official parts."""
     folder = SHARED / "ucr_uea"
-    files = [next(iter(folder.rglob(f"JapaneseVowels_{part}.ts")), None) for part in ("TRAIN", "TEST")]
-    if None in files:
-        pytest.skip(f"JapaneseVowels is not in {folder}")
-    values, labels, lengths = [], [], []
+    files = [folder / f"{name}_{part}.ts" for part in ("TRAIN", "TEST")]
+    if not all(file.exists() for file in files):
+        pytest.skip(f"{name} is not in {folder}")
+    values, labels, lengths, sizes = [], [], [], []
     for file in files:
-        assert file is not None
         rows = [line.strip() for line in file.read_text().splitlines() if line.strip() and line[0] not in "#@"]
+        sizes.append(len(rows))
         for row in rows:
             *channels, label = row.split(":")
             x_LF = np.array([[float(v) for v in channel.split(",")] for channel in channels]).T
@@ -220,11 +222,38 @@ def test_japanese_vowels() -> None:
     classes = tuple(sorted(set(labels)))
     label_N, length_N = np.array([classes.index(label) for label in labels]), np.array(lengths)
     start_N = np.concatenate([[0], np.cumsum(length_N)[:-1]])
-    parts = {name: Samples(start_N[mine], length_N[mine], np.zeros(len(label_N[mine]), np.int64), label_N[mine],
+    parts = {part: Samples(start_N[mine], length_N[mine], np.zeros(len(label_N[mine]), np.int64), label_N[mine],
                            start_N[mine].astype(np.uint64))
-             for name, mine in (("train", slice(0, 270)), ("test", slice(270, None)))}
-    none = np.zeros((1, 0), np.float32)
-    info = DataInfo(features=tuple("abcdefghijkl"), columns=tuple("abcdefghijkl"), classes=classes, data_hash="none")
-    data = Prepared(np.concatenate(values).astype(np.float32), none, none, none, None, parts, {}, info)
-    guess_N = baselines(ClassificationConfig(), data)[LOGISTIC].argmax(1)
-    assert (guess_N == label_N[270:]).mean() > 0.98
+             for part, mine in (("train", slice(0, sizes[0])), ("test", slice(sizes[0], None)))}
+    none, names = np.zeros((1, 0), np.float32), tuple("abcdefghijkl"[:values[0].shape[1]])
+    info = DataInfo(features=names, columns=names, classes=classes, data_hash="none")
+    return Prepared(np.concatenate(values).astype(np.float32), none, none, none, None, parts, {}, info)
+
+
+def test_japanese_vowels() -> None:
+    data = ucr("JapaneseVowels")
+    found = baselines(ClassificationConfig(), data)
+    assert list(found) == [MAJORITY, LOGISTIC]  # sequences of different lengths have no nearest one
+    assert (found[LOGISTIC].argmax(1) == data.parts["test"].label_N).mean() > 0.98
+
+
+@pytest.mark.parametrize(("name", "published"), [("GunPoint", 0.9133), ("ItalyPowerDemand", 0.9553),
+                                                 ("ArrowHead", 0.8)])
+def test_the_nearest_neighbour_is_that_of_the_ucr_archive(name: str, published: float) -> None:
+    data = ucr(name)
+    probability_NC = baselines(ClassificationConfig(), data)[NEAREST]
+    accuracy = float((probability_NC.argmax(1) == data.parts["test"].label_N).mean())
+    assert accuracy == pytest.approx(published, abs=1e-4)
+    np.testing.assert_allclose(probability_NC.sum(1), 1.0)
+
+
+def test_the_nearest_neighbour_is_as_sure_as_it_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = prepare_sequences(lengths=(6, 6))
+    found, train = baselines(ClassificationConfig(), data)[NEAREST], data.parts["train"]
+    x_NK = np.stack([data.values_TF[start:start + 6].ravel() for start in train.start_N])
+    far_NN = np.square(x_NK[:, None] - x_NK).sum(-1)
+    np.fill_diagonal(far_NN, np.inf)
+    right = (train.label_N[far_NN.argmin(1)] == train.label_N).sum()
+    np.testing.assert_allclose(found.max(1), (right + 1) / (len(train) + 3))
+    monkeypatch.setattr(sequences, "_MOST", 10)
+    assert NEAREST not in baselines(ClassificationConfig(), data)

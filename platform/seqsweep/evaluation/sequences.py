@@ -8,27 +8,58 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from seqsweep.data.batch import Ints, Prepared, Samples
 
 Floats64 = npt.NDArray[np.float64]
-MAJORITY, LOGISTIC = "majority class", "logistic on statistics"
+MAJORITY, LOGISTIC, NEAREST = "majority class", "logistic on statistics", "nearest neighbour"
+_MOST = 10_000_000_000
+"""Beyond so many differences of two numbers, some seconds, no neighbours are looked for."""
 _STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 
 def naive_classifications(data: Prepared, part: str) -> dict[str, Floats64]:
-    """Return the probabilities `(N, C)` of the class shares in the training part, and of a logistic regression.
+    """Return the probabilities `(N, C)` of the class shares in the training part, of a logistic regression, and of the
+    nearest training sequence.
 
     The regression reads `statistics` of each sequence, standardised; its strength is chosen by the log loss on the
-    validation part. It is left out where the training part has one class only.
+    validation part. It is left out where the training part has one class only; the nearest neighbour (Euclidean, the
+    UCR archive's first baseline: Dau et al., 2019) also where sequences differ in length or are too many.
     """
     train, samples = data.parts["train"], data.parts[part]
     count_C = np.bincount(train.label_N, minlength=len(data.info.classes)).astype(np.float64)
     probabilities = {MAJORITY: np.tile(count_C / count_C.sum(), (len(samples), 1))}
     if np.count_nonzero(count_C) > 1 and len(samples):
         probabilities[LOGISTIC] = _logistic(data, train, samples)
+        if _comparable(data, train, samples):
+            probabilities[NEAREST] = _nearest(data, train, samples)
     return probabilities
+
+
+def _comparable(data: Prepared, train: Samples, samples: Samples) -> bool:
+    lengths = {int(length) for each in (*data.parts.values(), samples) for length in np.unique(each.length_N)}
+    return len(lengths) == 1 and len(train) * len(samples) * max(lengths) * data.values_TF.shape[1] <= _MOST
+
+
+def _nearest(data: Prepared, train: Samples, samples: Samples) -> Floats64:
+    """The nearest one's class is as likely as that is right within the training part (Laplace's rule)."""
+    neighbour = KNeighborsClassifier(1).fit(_flat(data, train), train.label_N)
+    known, nearest_N = neighbour.classes_, neighbour.kneighbors(return_distance=False)[:, 0]  # itself left out
+    right = int((train.label_N[nearest_N] == train.label_N).sum())
+    share = max((right + 1) / (len(train) + len(known)), 1.01 / len(known))  # of two it is still the likelier
+    probability_NC = np.zeros((len(samples), len(data.info.classes)))
+    probability_NC[:, known] = (1 - share) / (len(known) - 1)
+    probability_NC[np.arange(len(samples)), neighbour.predict(_flat(data, samples))] = share
+    return probability_NC
+
+
+def _flat(data: Prepared, samples: Samples) -> npt.NDArray[np.float32]:
+    """All values `(N, L F)` of sequences of one length."""
+    rows_NL = samples.start_N[:, None] + np.arange(samples.length_N[0])
+    x_NLF: npt.NDArray[np.float32] = data.values_TF[rows_NL]
+    return x_NLF.reshape(len(samples), -1)
 
 
 def statistics(data: Prepared, samples: Samples) -> Floats64:
