@@ -40,7 +40,8 @@ def naive_classifications(data: Prepared, part: str) -> dict[str, Floats64]:
 
 def _comparable(data: Prepared, train: Samples, samples: Samples) -> bool:
     lengths = {int(length) for each in (*data.parts.values(), samples) for length in np.unique(each.length_N)}
-    return len(lengths) == 1 and len(train) * len(samples) * max(lengths) * data.values_TF.shape[1] <= _MOST
+    pairs = len(train) * max(len(train), len(samples))
+    return len(lengths) == 1 and pairs * max(lengths) * data.values_TF.shape[1] <= _MOST
 
 
 def _nearest(data: Prepared, train: Samples, samples: Samples) -> Floats64:
