@@ -125,7 +125,8 @@ def main() -> None:
     name = chosen.page or f"orchestration-{chosen.cell}"
     rows = rounds.interleave(name, [contestant(each, work, chosen.python) for each in chosen.contestants], chosen,
                              work.setup, contestant("seqsweep", replace(work, trials=2), chosen.python))
-    title = f"Orchestration: {work.trials} {work.cell.upper()} trials"
+    title = f"Orchestration: {work.trials} {work.cell.upper()} trials" + ", Ray Tune as it comes" * (
+        "tune" in chosen.contestants)
     print(rounds.write(name, title, rows, body(work, rows, chosen.contestants)).read_text())
 
 
