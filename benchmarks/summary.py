@@ -17,7 +17,7 @@ SECTION = [
     "## Speed", "",
     "`make bench` runs seqsweep and its rivals in turn on the same work, writes `benchmarks/results/`, and this table",
     "from it; the pages say on what machine, with what versions, and how. A ratio is the median of its rounds' ratios,",
-    "with an interval whose chance to hold the true median the page states (10 rounds: 98 %, 4 rounds: 88 %, 2 rounds: 50 %).", "",
+    "with an interval whose chance to hold the true median the page states (10 rounds: 98 %, 2 rounds: 50 %).", "",
     "| | measured | target | page |", "| --- | ---: | --- | --- |"]
 BEGIN, END = "<!-- speed: written by benchmarks/summary.py -->", "<!-- /speed -->"
 
