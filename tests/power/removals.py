@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import queue
 import re
 import shutil
@@ -110,12 +111,16 @@ def page(verdicts: Sequence[tuple[Guard, Verdict]]) -> str:
     counts = Counter(guard.kind for guard, _ in verdicts)
     found = sum(verdict.colour == RED for _, verdict in verdicts)
     kinds = ", ".join(f"{counts[kind]} {kind}{'s' * (counts[kind] != 1)}" for kind in KINDS if counts[kind])
-    lines = ["What keeps a kill, a lost answer or another process from doing harm was taken out of the code, one guard "
+    lines = ["# Test power", "", "What keeps a kill, a lost answer or another process from doing harm was taken out of the code, one guard "
              f"at a time (`make power`): without {found} of {len(verdicts)} a test turns red. By kind: {kinds}.", "",
              "| guard | kind | where | red without it |", "| --- | --- | --- | --- |"]
     for guard, verdict in verdicts:
         said = f"`{verdict.said}`" if verdict.colour == RED else f"**{verdict.colour}**"
         lines.append(f"| {guard.name} | {guard.kind} | `{guard.file}` | {said} |")
+    commit = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"], check=False,
+                            capture_output=True, text=True).stdout.strip()
+    lines += ["", f"- Commit {commit or 'unknown'}; {platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}, "
+              f"Python {platform.python_version()}."]
     return "\n".join(lines) + "\n"
 
 
