@@ -111,7 +111,8 @@ def page(verdicts: Sequence[tuple[Guard, Verdict]]) -> str:
     counts = Counter(guard.kind for guard, _ in verdicts)
     found = sum(verdict.colour == RED for _, verdict in verdicts)
     kinds = ", ".join(f"{counts[kind]} {kind}{'s' * (counts[kind] != 1)}" for kind in KINDS if counts[kind])
-    lines = ["# Test power", "", "What keeps a kill, a lost answer or another process from doing harm was taken out of the code, one guard "
+    lines = ["# Test power", "",
+             "What keeps a kill, a lost answer or another process from doing harm was taken out of the code, one guard "
              f"at a time (`make power`): without {found} of {len(verdicts)} a test turns red. By kind: {kinds}.", "",
              "| guard | kind | where | red without it |", "| --- | --- | --- | --- |"]
     for guard, verdict in verdicts:
