@@ -18,9 +18,10 @@ from seqsweep.training.engine import Together
 from seqsweep.training.fit import Fit, Pack
 from seqsweep.training.fold import Fold
 from seqsweep.training.optim import clip
+from seqsweep.training.rules import Stack
 
 HORIZON, WINDOWS, EPOCHS = 24, 8_000, 10
-BETAS, EPSILON, RATE, CLIP = (0.9, 0.999), 1e-8, 1e-3, 1.0
+RATE, CLIP = 1e-3, 1.0
 
 
 @dataclass(frozen=True)
@@ -207,8 +208,7 @@ class PackGraph:
         self._rows = Rows(self._engine.folds, case)
         self._weights = [stack.detach() for stack in self._engine._weights.values()]
         self._gradients = self._engine._gradients
-        self._moments = [(torch.zeros_like(stack), torch.zeros_like(stack)) for stack in self._weights]
-        self._count = torch.zeros((), device=case.device)
+        self._rules = Stack([fold.rule for fold in self._engine.folds], self._weights, [CLIP] * case.trials)
         self._rates = torch.full((case.trials,), RATE, device=case.device)
         self._loss = torch.zeros(case.trials, device=case.device)
         self._recorded = Recorded(self._step, case.device)
@@ -216,22 +216,8 @@ class PackGraph:
     def _step(self) -> None:
         loss_K, _ = self._engine.backward(self._rows.next(alone=False))
         self._loss.copy_(loss_K)
-        self._adam()
+        self._rules.step(self._gradients, self._rates)
         self._engine.clear()
-
-    @torch.no_grad()
-    def _adam(self) -> None:
-        """Clip and update each trial by itself (Kingma & Ba, 2015), all of one weight in one operation."""
-        norm_K = torch.stack([g.flatten(1).square().sum(1) for g in self._gradients]).sum(0).sqrt()
-        scale_K = (CLIP / (norm_K + 1e-6)).clamp(max=1.0)
-        self._count.add_(1)
-        first, second = (1 - beta ** self._count for beta in BETAS)
-        for weight, gradient, (mean, square) in zip(self._weights, self._gradients, self._moments, strict=True):
-            over = (-1,) + (1,) * (weight.ndim - 1)
-            gradient.mul_(scale_K.view(over))
-            mean.lerp_(gradient, 1 - BETAS[0])
-            square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-            weight.sub_((self._rates / first).view(over) * mean / ((square / second).sqrt_() + EPSILON))
 
     def steps(self, count: int) -> None:
         """See Contestant."""

@@ -50,7 +50,8 @@ def test_stacked_rules_are_each_one_by_itself(name: str) -> None:
             mine = [gradient[k].clone() for gradient in gradients]
             norms.append(clip(mine, clips[k]))
             rule.step(mine, rate)
-        torch.testing.assert_close(stack.step(gradients, rates), torch.stack(norms))
+        torch.testing.assert_close(stack.step(gradients, torch.tensor(rates, dtype=torch.float64)),
+                                   torch.stack(norms))
         for k in range(3):
             for weight, expected in zip(stacks, own[k], strict=True):
                 torch.testing.assert_close(weight[k], expected.detach(), rtol=1e-9, atol=1e-9)

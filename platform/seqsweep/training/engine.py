@@ -172,7 +172,9 @@ class Together:
     def update(self, rates: Sequence[float]) -> Tensor:
         """See Engine."""
         if self._rules:
-            return self._rules.step(self._gradients, rates)
+            first = self._gradients[0]
+            rate_K = torch.tensor(rates, dtype=first.dtype).to(first.device, non_blocking=True)
+            return self._rules.step(self._gradients, rate_K)
         return torch.stack([fold.update(rate) for fold, rate in zip(self.folds, rates, strict=True)])
 
     def clear(self) -> None:

@@ -152,14 +152,13 @@ class Stack:
             (clips, [rule.decay for rule in rules], [rule.momentum for rule in rules]))
 
     @torch.no_grad()
-    def step(self, gradients: list[Tensor], rates: Sequence[float]) -> Tensor:
+    def step(self, gradients: list[Tensor], rate_K: Tensor) -> Tensor:
         """Clip and change each rule's weights once; return the norms `(K,)` before, not fetched."""
         norm_K: Tensor = torch.linalg.vector_norm(torch.stack(
             [torch.linalg.vector_norm(gradient.reshape(len(gradient), -1), dim=1) for gradient in gradients]), dim=0)
         scale_K = torch.where(self._clip_K > 0, (self._clip_K / (norm_K + 1e-6)).clamp(max=1.0), 1.0)
         for gradient in gradients:
             gradient.mul_(_over(scale_K, gradient))
-        rate_K = torch.tensor(rates, dtype=norm_K.dtype).to(norm_K.device, non_blocking=True)
         self._change_all(self._weights, gradients, self._memory, rate_K, self._decay_K, self._momentum_K)
         return norm_K
 
