@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -134,28 +135,67 @@ def test_shares_of_a_hash(tmp_path: Path, val: str, test: str) -> None:
     assert len(data.parts["test"]) / 1500 == pytest.approx(float(test[:-1]) / 100, abs=0.03)
 
 
-@pytest.mark.parametrize("folds", [1, 3])
-def test_no_row_moves_as_data_grow(tmp_path: Path, folds: int) -> None:
+@pytest.mark.parametrize("split", [{"folds": 1}, {"folds": 3, "by": "group", "key": "id"}])
+def test_no_row_moves_as_data_grow(tmp_path: Path, split: dict[str, Any]) -> None:
     table = sequences_table(240)
     small = table[table["id"].isin([f"q{i}" for i in range(120)])]
     found = []
     for name, rows in (("small", small), ("large", table.iloc[::-1])):
         rows.to_csv(tmp_path / f"{name}.csv", index=False)
-        found.append(prepare(classify(tmp_path / f"{name}.csv", split={"folds": folds})))
+        found.append(prepare(classify(tmp_path / f"{name}.csv", split=split)))
     for before, after in zip(*found, strict=True):
         for part in ("train", "val", "test"):
             assert ids_of(before, part) == ids_of(after, part) & set(before.info.series)
             assert set(before.row_keys[part]) <= set(after.row_keys[part])
 
 
-def test_folds_by_hash_share_out_what_is_not_test(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", ["random", "group"])
+def test_folds_share_out_what_is_not_test(tmp_path: Path, by: str) -> None:
     sequences_table(200).to_csv(tmp_path / "t.csv", index=False)
-    folds = prepare(classify(tmp_path / "t.csv", split={"folds": 4}))
+    key = {"key": "id"} if by == "group" else {}
+    folds = prepare(classify(tmp_path / "t.csv", split={"folds": 4, "by": by, **key}))
     held = [ids_of(fold, "val") for fold in folds]
     assert sum(map(len, held)) == len(set().union(*held)) == 200 - len(ids_of(folds[0], "test"))
     for fold, val in zip(folds, held, strict=True):
         assert ids_of(fold, "test") == ids_of(folds[0], "test")
         assert ids_of(fold, "train").isdisjoint(val | ids_of(fold, "test"))
+
+
+def labels_of(data: Prepared, part: str) -> Counter[int]:
+    return Counter(data.parts[part].label_N.tolist())
+
+
+def test_each_fold_has_its_share_of_each_class(tmp_path: Path) -> None:
+    sequences_table(203).to_csv(tmp_path / "t.csv", index=False)
+    folds = prepare(classify(tmp_path / "t.csv", split={"folds": 7}))
+    shares = [labels_of(fold, "val") for fold in folds]
+    assert len(shares[0]) > 1
+    for label in shares[0]:
+        counts = [share[label] for share in shares]
+        assert max(counts) - min(counts) <= 1
+    sizes = [share.total() for share in shares]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_as_many_folds_as_a_class_has_sequences(tmp_path: Path) -> None:
+    table = sequences_table(60)
+    kinds = table.groupby("label")["id"].unique()
+    kept = [name for names in kinds for name in [n for n in names if zlib.crc32(n.encode()) % 10][:5]]
+    table[table["id"].isin(kept)].to_csv(tmp_path / "t.csv", index=False)
+    test = table[~table["id"].isin(kept)]
+    test.to_csv(tmp_path / "test.csv", index=False)
+    folds = prepare(classify(tmp_path / "t.csv", data={"test": str(tmp_path / "test.csv")}, split={"folds": 5}))
+    assert all(set(labels_of(fold, "val").values()) == {1} for fold in folds)
+
+
+def test_copies_of_a_sequence_are_in_one_fold(tmp_path: Path) -> None:
+    lines = [f"{i},{i + 1},{i % 7}:{'xy'[i % 2]}" for i in range(60)]
+    path = tmp_path / "t.ts"
+    path.write_text("\n".join(["@univariate true", "@classLabel true x y", "@data", *lines, *lines]) + "\n")
+    folds = prepare(classify(path, data={"series": None}, split={"folds": 5}))
+    assert sum(len(fold.parts["val"]) for fold in folds) > 60
+    for fold in folds:
+        assert set(fold.row_keys["val"]).isdisjoint(fold.row_keys["train"])
 
 
 def test_groups_stay_together(tmp_path: Path) -> None:

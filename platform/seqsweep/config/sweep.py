@@ -119,7 +119,8 @@ class SplitConfig(Config):
     """Splitting by time: where the test part ends, as a number of rows of each series or a time (ISO 8601); what
     follows is in no part. Published splits often leave out the end of a file."""
     folds: int = Field(default=1, ge=1, le=50)
-    """Cross-validation on what is not test; a trial's value is the mean over folds."""
+    """Cross-validation on what is not test; a trial's value is the mean over folds. Split at `random`, each fold has its
+    share of every class, and what is test stays so as data grow, while folds are dealt anew."""
 
 
 class MetricConfig(Config):

@@ -3,6 +3,9 @@
 The hash rule: with h = crc32(id as UTF-8), a row's position is h % 10 plus a fraction from the next three digits, in
 [0, 10). It is test below 10 x the test share and validation below 10 x (test + validation share); at 10% and 10% a row
 is test if h % 10 == 0 and validation if h % 10 == 1. A row never changes part as data grow.
+
+Folds of single sequences are dealt in the order of the hashes, class by class, so that each has its share of every
+class (stratified; Kohavi, 1995); those of groups are drawn by the hash. What is test is so whatever the folds.
 """
 
 from __future__ import annotations
@@ -111,7 +114,8 @@ def _by_hash(table: Table, sizes: dict[int, Extent], config: SplitConfig) -> lis
     position_S = hash_position(h_S)
     # rounding: 10 * (0.1 + 0.2) is a little more than 3
     is_test_S, is_val_S = position_S < round(10 * test, 9), position_S < round(10 * (test + val), 9)
-    fold_S = h_S // 10_000 % config.folds
+    free_S = ~is_test_S & (table.part_T[table.first_S] == TRAIN)
+    fold_S = h_S // 10_000 % config.folds if table.group_S else _dealt(h_S, table.label_S, free_S, config.folds)
     draws = []
     for fold in range(config.folds):
         held_S = is_val_S if config.folds == 1 else fold_S == fold
@@ -119,6 +123,15 @@ def _by_hash(table: Table, sizes: dict[int, Extent], config: SplitConfig) -> lis
         drawn_T = np.repeat(drawn_S, table.length_S)
         draws.append(np.where(table.part_T == TRAIN, drawn_T, table.part_T))
     return draws
+
+
+def _dealt(h_S: Ints, label_S: tuple[str, ...], free_S: npt.NDArray[np.bool_], folds: int) -> Ints:
+    """Deal the free series to folds in turn, class by class; copies of one sequence go to one fold."""
+    label_of: dict[int, str] = {}
+    for s in np.flatnonzero(free_S):
+        label_of.setdefault(int(h_S[s]), label_S[s] if label_S else "")
+    fold_of = {h: turn % folds for turn, h in enumerate(sorted(label_of, key=lambda h: (label_of[h], h)))}
+    return np.array([fold_of.get(int(h), -1) for h in h_S], dtype=np.int64)
 
 
 def _identities(table: Table) -> list[bytes]:
