@@ -39,6 +39,16 @@ class Torn:
     def __init__(self, input_size, kind: Literal["\\ud800", "b"] = "b"): ...
 class Wrong:
     def __init__(self, input_size, width: int = "many"): ...
+class Steep:
+    def __init__(self, task, model, data, weight: float = 9, kind: Literal["pinball", "square"] = "square"): ...
+class Needy:
+    def __init__(self, task, model, data, power: int, table=print): ...
+class Wide:
+    def __init__(self, task, model, data, width: int = 3): ...
+class Hidden:
+    def __init__(self, task, model, data, hidden_size: int = 3): ...
+class Short:
+    def __init__(self, task, model): ...
 def wape(y_true, y_pred): ...
 def mae(y_true, y_pred): ...
 def one(y_true): ...
@@ -81,6 +91,43 @@ def test_arguments_are_parameters(folder: Path) -> None:
         "window_norm": "none"}
     assert config.training.learning_rate == 0.01
     assert type(found).model_validate_json(found.model_dump_json(by_alias=True)) == found
+
+
+def learning(entry: str) -> dict[str, Any]:
+    """The task of `forecasting`, learnt by a class of the user's own."""
+    task = forecasting(Path("load.csv"))["task"]
+    return {"task": {**task, "entry": entry}}
+
+
+def test_arguments_of_what_learns_are_parameters(folder: Path) -> None:
+    found = sweep(parameters={"width": {"value": 4}, "weight": {"min": 1, "max": 9}, "kind": {
+        "values": ["pinball", "square"]}}, **learning("mine.py:Steep"))
+    kinds = {name: type(each).__name__ for name, each in cells(found)[0].distributions.items()}
+    assert kinds == {"weight": "FloatDistribution", "kind": "CategoricalDistribution"}
+    config = fit_config(found, {"width": 4, "weight": 2.0, "learning_rate": 0.01}, 0)
+    assert config.learner == {"weight": 2.0}
+    assert config.model.model_dump()["arguments"] == {"width": 4}
+    assert type(config).model_validate_json(config.model_dump_json()) == config
+    assert "learner" not in fit_config(sweep(), {"width": 4}, 0).model_dump()
+    shipped = sweep(parameters={"hidden_size": {"value": 4}, "weight": {"value": 3}}, **learning("mine.py:Steep"),
+                    model=None)
+    assert fit_config(shipped, {"hidden_size": 4, "weight": 3.0}, 0).learner == {"weight": 3.0}
+
+
+@pytest.mark.parametrize(("entry", "parameters", "says"), [
+    ("Steep", {"wieght": {"value": 4}}, "did you mean weight?"), ("Steep", {"weight": {"value": "x"}}, "weight"),
+    ("Needy", {}, "Needy needs power"),
+    ("Needy", {"power": {"value": 2}, "table": {"value": 1}}, "table of Needy is no"),
+    ("Wide", {}, "argument width, and something else"), ("Short", {}, "Short(task, model, data)"),
+    ("Needy", {"width": {"values": [4, 8]}, "power": {"value": 2, "when": {"width": [4]}}}, "in which it is inactive"),
+])
+def test_arguments_of_what_learns_that_are_refused(entry: str, parameters: dict[str, Any], says: str,
+                                                   folder: Path) -> None:
+    assert says in refused(parameters=parameters, **learning(f"mine.py:{entry}"))
+
+
+def test_what_learns_takes_no_name_of_the_model(folder: Path) -> None:
+    assert "argument hidden_size, and something else" in refused(parameters={}, **learning("mine.py:Hidden"), model=None)
 
 
 @pytest.mark.parametrize(("entry", "says"), [

@@ -182,18 +182,24 @@ def steps(frame):
     return frame.assign(slope=frame["a"].diff().fillna(0.0), mean=frame["a"].mean())
 
 class Smooth(Classifier):
+    def __init__(self, task, model, data, smoothing: float = 0.1):
+        super().__init__(task, model, data)
+        self.smoothing = smoothing
+
     def loss(self, output, batch):
-        mean = nn.functional.cross_entropy(output, batch.label_B, label_smoothing=0.1)
+        mean = nn.functional.cross_entropy(output, batch.label_B, label_smoothing=self.smoothing)
         return mean, torch.full_like(mean, len(output))
 """)
     sweep = classification(Path("trend.csv"), "classes", model={"entry": "mine.py:Mean"},
                            metric={"entry": "mine.py:brier", "goal": "minimize"}, prepare={"entry": "mine.py:steps"},
-                           parameters={"width": {"values": [4, 8]}, "epochs": {"value": 2}},
+                           parameters={"width": {"values": [4, 8]}, "smoothing": {"min": 0.05, "max": 0.8},
+                                       "epochs": {"value": 2}},
                            task={"type": "classification", "entry": "mine.py:Smooth",
                                  "features": ["a", "b", "slope", "mean"]})
     assert all(clause.kept for clause in examine(load_sweep(sweep)))
     result = package.submit(sweep, settings)
     assert result.leaderboard()["test_brier"].notna().sum() > 1
+    assert result.trials["smoothing"].nunique() == 2
     told = result.predict(pd.read_csv("trend.csv").drop(columns="label").head(20))
     assert {"up", "down"} >= set(told["class"])
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from seqsweep.config.models import AroundConfig
+from typing import Literal
+
+from seqsweep.config.models import AroundConfig, RecurrentConfig
 from seqsweep.config.own import Own, signature_of
 from seqsweep.config.structure import Draft
 from seqsweep.config.tasks import METRICS, AnomalyConfig, own_learner
@@ -13,34 +15,46 @@ def check_entries(draft: Draft) -> None:
     """Note every contradiction of own code with the sections that are sound."""
     if draft.sound("model") and draft.sweep.model is not None:
         _check_model(draft)
-    if draft.sound("task", "resources") and (learner := own_learner(draft.sweep.task)):
-        _check_pack(draft, learner)
+    if draft.sound("task") and (learner := own_learner(draft.sweep.task)):
+        _check_arguments(draft, "task", learner)
+        if draft.sound("resources"):
+            _check_pack(draft, learner)
     if draft.sound("metric", "task") and draft.sweep.metric.entry is not None:
         _check_metric(draft)
 
 
 def _check_model(draft: Draft) -> None:
-    own, parameters = draft.sweep.model.own if draft.sweep.model else None, draft.sweep.parameters
+    own = draft.sweep.model.own if draft.sweep.model else None
     if own is None:
         return
-    arguments = signature_of(own).arguments.model_fields
-    for name in arguments:
-        if name in AroundConfig.model_fields or name in TrainingConfig.model_fields:
-            draft.refuse(("model", "entry"), f"{own.name} has an argument {name}, and seqsweep calls something else so",
-                         "another name for it")
-    if draft.has_all_parameters and draft.sound("parameters"):
-        for name in draft.fields.needed():
-            if name not in parameters:
-                draft.refuse(("model", "entry"), f"{own.name} needs {name}, which has no default",
-                             f"{name} under parameters, or a default in {own.file}")
-            elif parameters[name].when:
-                draft.refuse(("parameters", name, "when"), f"{name} has no default for trials in which it is inactive",
-                             f"a default in {own.file}, or no when", key=True)
+    _check_arguments(draft, "model", own)
     if draft.sound("resources"):
         resources = draft.sweep.resources
         if resources.kernel not in ("auto", "torch"):
             draft.refuse(("resources", "kernel"), f"{own.name} is computed by torch as it is written", "auto, or torch")
         _check_pack(draft, own)
+
+
+def _check_arguments(draft: Draft, section: Literal["model", "task"], own: Own) -> None:
+    """Their names are theirs alone, and those without a default are among the parameters."""
+    parameters, arguments = draft.sweep.parameters, signature_of(own, section).arguments.model_fields
+    model = draft.sweep.model.own if draft.sweep.model else None
+    taken = {*TrainingConfig.model_fields, *(RecurrentConfig if model is None else AroundConfig).model_fields}
+    if section == "task" and model is not None and draft.sound("model"):
+        taken |= {*signature_of(model).arguments.model_fields}
+    for name in arguments:
+        if name in taken:
+            draft.refuse((section, "entry"), f"{own.name} has an argument {name}, and something else is called so",
+                         "another name for it")
+    if not (draft.has_all_parameters and draft.sound("parameters")):
+        return
+    for name in (name for name, field in arguments.items() if field.is_required()):
+        if name not in parameters:
+            draft.refuse((section, "entry"), f"{own.name} needs {name}, which has no default",
+                         f"{name} under parameters, or a default in {own.file}")
+        elif parameters[name].when:
+            draft.refuse(("parameters", name, "when"), f"{name} has no default for trials in which it is inactive",
+                         f"a default in {own.file}, or no when", key=True)
 
 
 def _check_pack(draft: Draft, own: Own) -> None:

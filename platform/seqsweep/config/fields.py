@@ -1,4 +1,4 @@
-"""The parameters a sweep may search: the fields of the model and of the training loop, or of a user's own model."""
+"""The parameters a sweep may search: the fields of the model and of the training loop, or of a user's own code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Fields:
         return name in self._owners
 
     def is_own(self, name: str) -> bool:
-        """Whether it is an argument of the user's own model."""
+        """Whether it is an argument of the user's own model or learner."""
         return self._owners[name] not in (RecurrentConfig, AroundConfig, TrainingConfig)
 
     def kind(self, name: str) -> Literal["integer", "number", "boolean", "name"]:
@@ -39,10 +39,6 @@ class Fields:
         """What a parameter is where the sweep does not mention it."""
         value: Scalar = self._owners[name].model_fields[name].default
         return value
-
-    def needed(self) -> tuple[str, ...]:
-        """Parameters without a default."""
-        return tuple(name for name, owner in self._owners.items() if owner.model_fields[name].is_required())
 
     def accepts(self, name: str, value: Any) -> bool:
         """Whether the field takes this value."""
@@ -73,6 +69,8 @@ SHIPPED = Fields(RecurrentConfig, TrainingConfig)
 
 
 @lru_cache(maxsize=64)
-def fields_of(own: Own | None) -> Fields:
-    """The parameters of a sweep whose model is the user's own, or seqsweep's."""
-    return SHIPPED if own is None else Fields(signature_of(own).arguments, AroundConfig, TrainingConfig)
+def fields_of(model: Own | None, learner: Own | None = None) -> Fields:
+    """The parameters of a sweep whose model, and what it learns, are the user's own or seqsweep's."""
+    models = (RecurrentConfig,) if model is None else (signature_of(model).arguments, AroundConfig)
+    learners = () if learner is None else (signature_of(learner, "task").arguments,)
+    return Fields(*learners, *models, TrainingConfig)

@@ -12,7 +12,7 @@ from seqsweep.config.code_files import take_code
 from seqsweep.config.conditions import resolve_conditions
 from seqsweep.config.consistency import check_sections
 from seqsweep.config.document import MAX_BYTES, Node, read_file, read_mapping, read_text
-from seqsweep.config.fields import SHIPPED, Fields, fields_of
+from seqsweep.config.fields import Fields, fields_of
 from seqsweep.config.own import Own
 from seqsweep.config.parameters import check_parameters
 from seqsweep.config.problems import Place, Problems
@@ -102,9 +102,13 @@ def _sweep(root: Node | None, problems: Problems, folder: Path = Path()) -> Swee
 
 
 def _fields(root: Node) -> Fields:
-    """What may stand under `parameters`: arguments of the user's own model where there is one."""
-    entry, code = root.get(("model", "entry")), root.get(("model", "code"))
-    return fields_of(Own(str(entry.value), str(code.value))) if entry and code else SHIPPED
+    """What may stand under `parameters`: arguments of the user's own model and learner where there are any."""
+    return fields_of(_own(root, "model"), _own(root, "task"))
+
+
+def _own(root: Node, section: str) -> Own | None:
+    entry, code = root.get((section, "entry")), root.get((section, "code"))
+    return Own(str(entry.value), str(code.value)) if entry and code else None
 
 
 def _short(source: str | Path) -> str:

@@ -171,7 +171,7 @@ def _arguments(own: Own, section: str, function: ast.FunctionDef, given: int, im
         if kind is None and default is None:
             raise Refusal(argument.lineno, f"{own.name} needs {argument.arg}, which seqsweep does not give",
                           f"{shape}; others with a default" + (", or with a type: int, float, bool, str or Literal[...]"
-                                                               if section == "model" else ""))
+                                                               if section in ("model", "task") else ""))
         if kind is None or argument.arg.startswith("_") or (default is not None and value is None):
             others.add(argument.arg)
             continue

@@ -83,11 +83,12 @@ class _Check:
 
     def run(self) -> None:
         if self._name not in self._fields:
-            own = self._draft.sweep.model
-            if own and self._draft.sound("model") and self._name in signature_of(own.own).others:
-                self._refuse((), f"{self._name} of {own.own.name} is no number, truth value or text",
-                             "int, float, bool, str or Literal[...] as its type", key=True)
-                return
+            for section in ("model", "task"):
+                own = self._draft.sweep.owns.get(section) if self._draft.sound(section) else None
+                if own and self._name in signature_of(own, section).others:
+                    self._refuse((), f"{self._name} of {own.name} is no number, truth value or text",
+                                 "int, float, bool, str or Literal[...] as its type", key=True)
+                    return
             self._refuse((), f'"{self._name[:60]}" is no parameter of the model or of its training',
                          suggestion(self._name, self._fields.names, "parameters"), key=True)
         elif self._has_one_form():

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from seqsweep.config.base import Amount, Config, Duration
 from seqsweep.config.models import AroundConfig, ModelConfig, OwnModelConfig, RecurrentConfig
-from seqsweep.config.own import Code, Entry, Own, OwnConfig, is_none
+from seqsweep.config.own import Code, Entry, Own, OwnConfig, is_none, signature_of
 from seqsweep.config.space import ParameterConfig, Scalar
 from seqsweep.config.tasks import METRICS, Column, TaskConfig, own_learner
 from seqsweep.config.training import EarlyStoppingConfig, Kernel, ProgramConfig, TrainingConfig
@@ -119,8 +119,8 @@ class SplitConfig(Config):
     """Splitting by time: where the test part ends, as a number of rows of each series or a time (ISO 8601); what
     follows is in no part. Published splits often leave out the end of a file."""
     folds: int = Field(default=1, ge=1, le=50)
-    """Cross-validation on what is not test; a trial's value is the mean over folds. Split at `random`, each fold has its
-    share of every class, and what is test stays so as data grow, while folds are dealt anew."""
+    """Cross-validation on what is not test; a trial's value is the mean over folds. Split at `random`, each fold has
+    its share of every class; as data grow, what is test stays so, and folds are dealt anew."""
 
 
 class MetricConfig(Config):
@@ -292,6 +292,8 @@ class FitConfig(Config):
 
     task: TaskConfig
     model: ModelConfig
+    learner: dict[str, Scalar] = Field(default_factory=dict, exclude_if=lambda arguments: not arguments)
+    """Keyword arguments of the user's own learner, `task.entry`."""
     training: TrainingConfig
     early_stopping: EarlyStoppingConfig | None
     metric: MetricConfig
@@ -312,17 +314,24 @@ def sign_of(metric: MetricConfig, task: TaskConfig) -> int:
 
 def fit_config(sweep: Sweep, params: Mapping[str, Scalar], seed: int) -> FitConfig:
     """Put one trial's active parameters into the model's and the training loop's config."""
-    training = {name: value for name, value in params.items() if name in TrainingConfig.model_fields}
-    return FitConfig(task=sweep.task, model=_model(sweep, params), training=TrainingConfig.model_validate(training),
+    own = own_learner(sweep.task)
+    learner = _among(params, signature_of(own, "task").arguments) if own else {}
+    model = _model(sweep, {name: value for name, value in params.items() if name not in learner})
+    training = TrainingConfig.model_validate(_among(params, TrainingConfig))
+    return FitConfig(task=sweep.task, model=model, learner=learner, training=training,
                      early_stopping=sweep.early_stopping, metric=sweep.metric, seed=seed)
 
 
 def _model(sweep: Sweep, params: Mapping[str, Scalar]) -> ModelConfig:
     if sweep.model is None:
-        return RecurrentConfig.model_validate({name: value for name, value in params.items()
-                                               if name in RecurrentConfig.model_fields})
-    around = {name: value for name, value in params.items() if name in AroundConfig.model_fields}
+        return RecurrentConfig.model_validate(_among(params, RecurrentConfig))
+    around = _among(params, AroundConfig)
     arguments = {name: value for name, value in params.items()
                  if name not in around and name not in TrainingConfig.model_fields}
     return OwnModelConfig.model_validate({"entry": sweep.model.entry, "code": sweep.model.code, "arguments": arguments}
                                          | around)
+
+
+def _among(params: Mapping[str, Scalar], owner: type[Config]) -> dict[str, Scalar]:
+    """Return the parameters that are fields of `owner`."""
+    return {name: value for name, value in params.items() if name in owner.model_fields}

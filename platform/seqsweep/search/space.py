@@ -133,7 +133,7 @@ def cells(sweep: Sweep) -> tuple[Space, ...]:
 
     An axis that is inactive in a cell does not multiply it. Raises InvalidSweep where an axis cannot be enumerated.
     """
-    parameters, fields = _in_order(sweep.parameters), fields_of(sweep.model.own if sweep.model else None)
+    parameters, fields = _in_order(sweep.parameters), fields_of(sweep.owns.get("model"), sweep.owns.get("task"))
     _check_grid(parameters, sweep.method, fields)
     found: list[Params] = [{}]
     for name, parameter in parameters.items():

@@ -63,7 +63,8 @@ def metrics_of(metric: MetricConfig, task: TaskConfig, truth: Truth, prediction:
 
 
 def build_own(config: FitConfig, data: Prepared) -> Learner:
-    """Return the user's own learner: called as the class of seqsweep's is that it is made from.
+    """Return the user's own learner: called as the class of seqsweep's is that it is made from, and with the trial's
+    arguments.
 
     Raises InvalidSweep where it is no `Learner`, or its making fails.
     """
@@ -74,9 +75,10 @@ def build_own(config: FitConfig, data: Prepared) -> Learner:
     if not (isinstance(made, type) and issubclass(made, Learner)):
         raise InvalidSweep(Problem(own.entry, f"{own.name} is not made from a learner of seqsweep's",
                                    f"class {own.name}({_LEARNERS[config.task.type]}), imported from seqsweep.tasks"))
-    with told(own, f"{own.name}(task, model, data)"):
+    arguments = "".join(f", {name}={value!r}" for name, value in config.learner.items())
+    with told(own, f"{own.name}(task, model, data{arguments})"):
         learner: Learner = made(config.task, config.model,
-                                data.info if issubclass(made, Forecaster | Regressor) else data)
+                                data.info if issubclass(made, Forecaster | Regressor) else data, **config.learner)
     return learner
 
 
