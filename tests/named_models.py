@@ -26,6 +26,7 @@ NAMED: dict[str, dict[str, Any]] = {
     "lstm-fcn": {"cell": "lstm", "fcn_channels": 3},
     "lstm-fcn with attention": {"cell": "lstm", "fcn_channels": 2, "pooling": "attention"},
     "encoder-decoder": {"cell": "gru", "decoder": "recurrent"},
+    "cnn-rnn with a highway": {"cell": "gru", "conv_layers": 1, "conv_channels": 4, "highway": 5},
     "peephole encoder-decoder": {"cell": "peephole", "decoder": "recurrent", "num_layers": 2},
 }
 """Fields of RecurrentConfig, beside a small `hidden_size`."""

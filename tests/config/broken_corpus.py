@@ -128,6 +128,10 @@ HAND = {
                                         "for forecasting"),
     "forecast parameter in classification": Broken(P("window_norm: {values: [none, last]}", task="classify"), "window_norm",
                                                    "for forecasting"),
+    "highway of anomalies": Broken(P("highway: {values: [0, 24]}").replace(
+        "type: forecasting, target: load, horizon: 24", "type: anomaly, features: [load]").replace("mae", "loss"),
+        "highway", "for forecasting"),
+    "highway beyond the context": Broken(P("highway: {min: 1, max: 96}"), "96", "96 steps back", "48"),
     "season beyond the context": Broken(P("naive_season: {values: [0, 24, 168]}"), "168", "168 steps back", "48"),
     "fixed season beyond the context": Broken(P("naive_season: {value: 49}, num_layers: {min: 1, max: 2}"), "49", "49 steps"),
     "unknown metric": Broken(small().replace("name: mae", "name: meape"), "meape", "no metric", "did you mean mape?"),

@@ -88,7 +88,7 @@ def test_arguments_are_parameters(folder: Path) -> None:
     config = fit_config(found, {"units": 3, "rate": 1.5, "need": True, "learning_rate": 0.01, "naive_season": 12}, 0)
     assert config.model.model_dump(exclude={"code"}) == {
         "entry": "mine.py:Other", "arguments": {"units": 3, "rate": 1.5, "need": True}, "naive_season": 12,
-        "window_norm": "none"}
+        "highway": 0, "window_norm": "none"}
     assert config.training.learning_rate == 0.01
     assert type(found).model_validate_json(found.model_dump_json(by_alias=True)) == found
 
@@ -127,7 +127,8 @@ def test_arguments_of_what_learns_that_are_refused(entry: str, parameters: dict[
 
 
 def test_what_learns_takes_no_name_of_the_model(folder: Path) -> None:
-    assert "argument hidden_size, and something else" in refused(parameters={}, **learning("mine.py:Hidden"), model=None)
+    says = refused(parameters={}, **learning("mine.py:Hidden"), model=None)
+    assert "argument hidden_size, and something else" in says
 
 
 @pytest.mark.parametrize(("entry", "says"), [

@@ -118,5 +118,5 @@ def test_every_field_changes_the_result(field: str) -> None:
 
 
 def test_no_field_is_left_unread() -> None:
-    by_the_task = {"naive_season", "window_norm", "decoder"}
+    by_the_task = {"naive_season", "window_norm", "decoder", "highway"}
     assert set(READ_BY_THE_STACK) | by_the_task == set(RecurrentConfig.model_fields)

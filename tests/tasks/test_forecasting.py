@@ -26,7 +26,7 @@ def changed(batch: Batch, row: int, feature: int, by: float = 5.0) -> Batch:
 
 @pytest.mark.parametrize(("window_norm", "naive_season", "quantiles", "model"), itertools.product(
     ("none", "last", "standard"), (0, 2), ((), QUANTILES),
-    ({}, {"bidirectional": True}, {"decoder": "recurrent"}, {"conv_layers": 2, "fcn_channels": 2})))
+    ({}, {"bidirectional": True}, {"decoder": "recurrent"}, {"conv_layers": 2, "fcn_channels": 2}, {"highway": 5})))
 def test_no_future_target_or_past_covariate_is_seen(window_norm: str, naive_season: int, quantiles: tuple[float, ...],
                                                     model: dict[str, Any]) -> None:
     data = windows_of()
@@ -75,9 +75,24 @@ def test_correction_starts_from_the_seasonal_naive_forecast(season: int, window_
         torch.testing.assert_close(output_BHDQ[:, step, :, 0], expected_BD, atol=1e-5, rtol=0)
 
 
-def test_a_season_longer_than_the_context_is_refused() -> None:
-    with pytest.raises(InvalidSweep, match="a season of 9 steps in a context of 8"):
-        Forecaster(task_of(), RecurrentConfig(naive_season=9), windows_of().info)
+@pytest.mark.parametrize("field", ["naive_season", "highway"])
+def test_more_steps_than_the_context_are_refused(field: str) -> None:
+    with pytest.raises(InvalidSweep, match="9 steps in a context of 8"):
+        Forecaster(task_of(), RecurrentConfig.model_validate({field: 9}), windows_of().info)
+
+
+def test_a_highway_adds_one_linear_map_of_the_last_steps_of_each_target() -> None:
+    data = windows_of()
+    learner, batch = forecaster(data, task_of(quantiles=QUANTILES), highway=3), batch_of(data)
+    assert learner.highway is not None
+    linear = learner.highway.linear
+    plain = learner(batch)
+    with torch.no_grad():
+        torch.nn.init.normal_(linear.weight)
+        linear.bias.fill_(0.5)
+    last_BDT = batch.x_BLF[:, CONTEXT - 3:CONTEXT, list(TARGETS)].transpose(1, 2)
+    added_BHD = (last_BDT @ linear.weight.mT + linear.bias).transpose(1, 2)
+    torch.testing.assert_close(learner(batch) - plain, added_BHD.unsqueeze(-1).expand_as(plain))
 
 
 @pytest.mark.parametrize(("window_norm", "factor"), [("last", 1.0), ("standard", 3.0)])

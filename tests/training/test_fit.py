@@ -8,7 +8,7 @@ import pytest
 import torch
 from training_toys import tones, tones_config, wave, wave_config
 
-from seqsweep.config.models import RecurrentConfig
+from seqsweep.config.models import AroundConfig, RecurrentConfig
 from seqsweep.config.sweep import FitConfig
 from seqsweep.config.tasks import METRICS
 from seqsweep.config.training import EarlyStoppingConfig, TrainingConfig
@@ -196,7 +196,7 @@ def test_an_empty_part_is_refused(part: str) -> None:
 
 CHANGES: dict[str, Any] = {
     "batch_size": 8, "learning_rate": 2e-2, "weight_decay": 0.1, "optimizer": "sgd", "clip_norm": 0.01,
-    "schedule": "cosine", "warmup_epochs": 2, "epochs": 2, "naive_season": 12, "window_norm": "last"}
+    "schedule": "cosine", "warmup_epochs": 2, "epochs": 2, "naive_season": 12, "window_norm": "last", "highway": 12}
 
 
 @pytest.mark.parametrize("field", CHANGES)
@@ -216,6 +216,6 @@ def test_mixed_precision_changes_nothing_on_a_cpu() -> None:
 
 
 def test_no_field_is_left_unread() -> None:
-    assert set(CHANGES) | {"momentum", "precision"} == set(TrainingConfig.model_fields) | {"naive_season",
-                                                                                           "window_norm"}
-    assert {"naive_season", "window_norm"} <= set(RecurrentConfig.model_fields)
+    around = set(AroundConfig.model_fields)
+    assert set(CHANGES) | {"momentum", "precision"} == set(TrainingConfig.model_fields) | around
+    assert around <= set(RecurrentConfig.model_fields)

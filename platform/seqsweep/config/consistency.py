@@ -120,24 +120,30 @@ def _check_task(draft: Draft) -> None:
         draft.refuse(("task", "calibration"), "it moves quantiles, and there are none",
                      "quantiles: [0.05, 0.5, 0.95], or no calibration")
     if isinstance(task, WindowTask):
-        naive = draft.sweep.parameters.get("naive_season")
-        listed = naive.values or () if naive else ()
-        candidates: list[tuple[KeyPath, object]] = [(("values", number), value) for number, value in enumerate(listed)]
-        if naive:
-            candidates += [(("value",), naive.value), (("max",), naive.max)]
-        for below, value in candidates:
-            if isinstance(value, int) and value > task.context:
-                draft.refuse(("parameters", "naive_season", *below),
-                             f"naive_season looks {value} steps back, and the model sees {task.context}",
-                             f"at most task.context, {task.context}")
-        if naive and isinstance(task, AnomalyConfig) and task.scorer == "autoencoder":
-            draft.refuse(("parameters", "naive_season"), "an auto-encoder forecasts nothing that a season corrects",
-                         "remove it, or scorer: forecast", key=True)
-        return
-    for name in ("naive_season", "window_norm", "decoder"):
+        for name in ("naive_season", "highway"):
+            _check_reach(draft, name, task.context)
+    if isinstance(task, AnomalyConfig) and task.scorer == "autoencoder" and "naive_season" in draft.sweep.parameters:
+        draft.refuse(("parameters", "naive_season"), "an auto-encoder forecasts nothing that a season corrects",
+                     "remove it, or scorer: forecast", key=True)
+    elsewhere = () if isinstance(task, WindowTask) else ("naive_season", "window_norm", "decoder")
+    for name in elsewhere if isinstance(task, ForecastingConfig) else ("highway", *elsewhere):
         if name in draft.sweep.parameters and not draft.fields.is_own(name):
             draft.refuse(("parameters", name), f"{name} is for forecasting, and the task is {task.type}", "remove it",
                          key=True)
+
+
+def _check_reach(draft: Draft, name: str, context: int) -> None:
+    """No value looks further back than the model sees."""
+    parameter = draft.sweep.parameters.get(name)
+    if parameter is None:
+        return
+    candidates: list[tuple[KeyPath, object]] = [(("values", number), value)
+                                                for number, value in enumerate(parameter.values or ())]
+    candidates += [(("value",), parameter.value), (("max",), parameter.max)]
+    for below, value in candidates:
+        if isinstance(value, int) and value > context:
+            draft.refuse(("parameters", name, *below), f"{name} looks {value} steps back, and the model sees {context}",
+                         f"at most task.context, {context}")
 
 
 def _check_data(draft: Draft) -> None:

@@ -13,6 +13,7 @@ from seqsweep.config.space import Scalar
 TIMED = ("gru_d", "ode_rnn")
 """Cells that read the time between rows."""
 NaiveSeason = Annotated[int, Field(ge=0, le=100_000)]
+Highway = Annotated[int, Field(ge=0, le=100_000)]
 WindowNorm = Literal["none", "last", "standard"]
 
 
@@ -72,6 +73,9 @@ class RecurrentConfig(Config):
     encoder's state and what is known ahead (Cho et al., 2014). It reads no targets, in training neither."""
     naive_season: NaiveSeason = 0
     """Forecasts only, of anomalies too: correct a seasonal naive forecast of this many steps; 0 forecasts the level."""
+    highway: Highway = 0
+    """Forecasting only: add a linear map of the last so many steps of each target to its horizon, one map for all
+    targets, learnt together with the layers (LSTNet, Lai et al., 2018); 0: none."""
     window_norm: WindowNorm = "none"
     """Windows only: take each window's last value, or its mean and deviation, out of the targets before the model
     and put it back after (Kim et al., 2022)."""
@@ -82,6 +86,8 @@ class AroundConfig(Config):
 
     naive_season: NaiveSeason = 0
     """Forecasts only: see RecurrentConfig."""
+    highway: Highway = 0
+    """Forecasting only: see RecurrentConfig."""
     window_norm: WindowNorm = "none"
     """Windows only: see RecurrentConfig."""
 

@@ -17,7 +17,7 @@ from seqsweep.errors import InvalidSweep, Problem
 from seqsweep.models.encoder import build_encoder
 from seqsweep.tasks.batch import Batch
 from seqsweep.tasks.forecast_metrics import ForecastTruth, forecast_metrics, forecast_sums, pointwise_loss
-from seqsweep.tasks.heads import build_head
+from seqsweep.tasks.heads import Highway, build_head
 from seqsweep.tasks.learner import Learner, Sums
 
 
@@ -37,6 +37,7 @@ class Forecaster(Learner):
         sizes = (self.encoder.output_size, len(info.known), len(info.static_features), task.horizon,
                  len(info.targets), task.quantiles)
         self.head = build_head(model, *sizes)
+        self.highway = Highway(model.highway, task.horizon) if model.highway else None
         if model.naive_season:  # the first forecast is nothing but what the head is added to
             nn.init.zeros_(self.head.linear.weight)
             nn.init.zeros_(self.head.linear.bias)
@@ -52,6 +53,8 @@ class Forecaster(Learner):
         output_BHDQ: Tensor = self.head(state_BH, known_BHK, batch.static)
         if self.model.naive_season:
             output_BHDQ = output_BHDQ + self._naive(past_BTF).unsqueeze(-1)
+        if self.highway is not None:
+            output_BHDQ = output_BHDQ + self.highway(past_BTF.index_select(2, self.targets_D)).unsqueeze(-1)
         if norm:
             output_BHDQ = output_BHDQ * norm.spread_B1D.unsqueeze(-1) + norm.level_B1D.unsqueeze(-1)
         return output_BHDQ
@@ -126,6 +129,7 @@ def window_norm(kind: Literal["none", "last", "standard"], targets_BTD: Tensor) 
 
 
 def _check(task: ForecastingConfig, model: ModelConfig) -> None:
-    if model.naive_season > task.context:
-        raise InvalidSweep(Problem("naive_season", f"a season of {model.naive_season} steps in a context of "
-                                   f"{task.context}", f"make task.context at least {model.naive_season}"))
+    for name in ("naive_season", "highway"):
+        if (steps := getattr(model, name)) > task.context:
+            raise InvalidSweep(Problem(name, f"{steps} steps in a context of {task.context}",
+                                       f"make task.context at least {steps}"))

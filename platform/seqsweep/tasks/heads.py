@@ -30,6 +30,23 @@ class DirectHead(nn.Module):
         return in_order(free_BHDQ, self.quantiles.index(0.5)) if self.quantiles else free_BHDQ
 
 
+class Highway(nn.Module):
+    """A linear map from the last steps of a target to its horizon, one for all targets (LSTNet, Lai et al., 2018)."""
+
+    def __init__(self, steps: int, horizon: int) -> None:
+        super().__init__()
+        self.steps = steps
+        self.linear = Linear(steps, horizon)
+        nn.init.zeros_(self.linear.weight)  # the first forecast is that of the layers
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, targets_BTD: Tensor) -> Tensor:
+        """Return `(B, horizon, D)`, to be added to the head's."""
+        last_BDT = targets_BTD[:, -self.steps:].transpose(1, 2)
+        out_BDH: Tensor = self.linear(last_BDT.flatten(0, 1)).unflatten(0, last_BDT.shape[:2])
+        return out_BDH.transpose(1, 2)
+
+
 class RecurrentHead(nn.Module):
     """A recurrent layer over the horizon, which reads at each step the encoder's state, the statics and what is known
     ahead of the step, under one linear map for all steps (Cho et al., 2014).
