@@ -192,7 +192,8 @@ class _Run:
             before = [Outline.model_validate(kept, strict=False) for kept in stage.value["files"]] if stage else []
             changes = (compare(before, data.outlines) if before else []) or [
                 f"hash of the prepared data: {str(known)[:12]} -> {data_hash[:12]}"]
-            raise changed(self.sweep.name, "the data have changed since this sweep began", changes)
+            what = "the data, or how seqsweep splits them, have changed since this sweep began"
+            raise changed(self.sweep.name, what, changes)
         self.store.update_sweep(self.lease, data_hash=data_hash)
         if stage is None or stage.key != data_hash:
             self.store.put_stage(self.lease, "data", data_hash, {

@@ -171,7 +171,8 @@ def _sweep_of(package: Package, settings: Settings) -> Sweep:
 
 def _check_same(package: Package, data: tuple[Prepared, ...], version: ModelVersion) -> None:
     if package.data_hash != data[0].info.data_hash:
-        raise Conflict(Problem(str(version), "the data have changed since it was trained, so its test part is gone",
+        raise Conflict(Problem(str(version), "the data, or how seqsweep splits them, have changed since it was "
+                               "trained: its test part is gone",
                                "submit the sweep again under another name, and promote its winner"))
 
 

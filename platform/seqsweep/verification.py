@@ -38,8 +38,8 @@ def verify_trial(name: str, number: int, settings: Settings, tell: Callable[[str
     tell("preparing the data")
     data = prepare(sweep)
     if data[0].info.data_hash != stored.data_hash:
-        raise Conflict(Problem(name, "the data are not those that the trial was trained on",
-                               "bring the file back as it was; its hash goes with the sweep"))
+        raise Conflict(Problem(name, "the prepared data are not those that the trial was trained on",
+                               "the file as it was, and the version of seqsweep that began the sweep"))
     config = fit_config(sweep, record.trial.params, record.trial.seed)
     program = program_of(stored.facts, config, record.extra)
     evidence = verify(config.model_copy(update={"program": program}), data, record.reports,

@@ -117,7 +117,7 @@ def test_arguments_of_what_learns_are_parameters(folder: Path) -> None:
 @pytest.mark.parametrize(("entry", "parameters", "says"), [
     ("Steep", {"wieght": {"value": 4}}, "did you mean weight?"), ("Steep", {"weight": {"value": "x"}}, "weight"),
     ("Needy", {}, "Needy needs power"),
-    ("Needy", {"power": {"value": 2}, "table": {"value": 1}}, "table of Needy is no"),
+    ("Needy", {"power": {"value": 2}, "table": {"value": 1}}, "table of Needy cannot be searched"),
     ("Wide", {}, "argument width, and something else"), ("Short", {}, "Short(task, model, data)"),
     ("Needy", {"width": {"values": [4, 8]}, "power": {"value": 2, "when": {"width": [4]}}}, "in which it is inactive"),
 ])
@@ -153,7 +153,7 @@ def test_files_and_classes_that_are_refused(entry: str, says: str, folder: Path)
     ({"parameters": {"widht": {"value": 4}}}, "did you mean width?"),
     ({"parameters": {"hidden_size": {"value": 4}}}, '"hidden_size" is no parameter'),
     ({"parameters": {"width": {"value": 4.5}}}, "a whole number"),
-    ({"entry": "mine.py:Other", "parameters": {"act": {"value": 1}, "need": {"value": True}}}, "act of Other is no"),
+    ({"entry": "mine.py:Other", "parameters": {"act": {"value": 1}, "need": {"value": True}}}, "act of Other cannot be searched"),
     ({"resources": {"kernel": "compiled"}}, "computed by torch"), ({"resources": {"pack": 4}}, "one trial at a time"),
     ({"model": {"entry": "mine.py:Tiny", "code": "x"}}, 'unknown key "code"'),
     ({"metric": {"entry": "mine.py:wape"}}, "minimize, or maximize"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from data_cases import classify, forecast, sequences_table, series_table
 from hypothesis import given, settings
@@ -196,6 +197,14 @@ def test_copies_of_a_sequence_are_in_one_fold(tmp_path: Path) -> None:
     assert sum(len(fold.parts["val"]) for fold in folds) > 60
     for fold in folds:
         assert set(fold.row_keys["val"]).isdisjoint(fold.row_keys["train"])
+
+
+def test_copies_under_other_ids_are_in_one_fold(tmp_path: Path) -> None:
+    table = sequences_table(60)
+    pd.concat([table, table.assign(id="copy of " + table["id"])]).to_csv(tmp_path / "t.csv", index=False)
+    for fold in prepare(classify(tmp_path / "t.csv", split={"folds": 4})):
+        names = {part: {name.removeprefix("copy of ") for name in ids_of(fold, part)} for part in ("train", "val")}
+        assert names["train"].isdisjoint(names["val"])
 
 
 def test_groups_stay_together(tmp_path: Path) -> None:

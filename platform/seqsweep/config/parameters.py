@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import cast as typed
 
@@ -86,10 +87,13 @@ class _Check:
             for section in ("model", "task"):
                 own = self._draft.sweep.owns.get(section) if self._draft.sound(section) else None
                 if own and self._name in signature_of(own, section).others:
-                    self._refuse((), f"{self._name} of {own.name} is no number, truth value or text",
-                                 "int, float, bool, str or Literal[...] as its type", key=True)
+                    self._refuse((), f"{self._name} of {own.name} cannot be searched: type or default are not read off "
+                                 "the file", f'{self._name}: float = 2.0; likewise int, bool, str or Literal["a", "b"]',
+                                 key=True)
                     return
-            self._refuse((), f'"{self._name[:60]}" is no parameter of the model or of its training',
+            learner = self._draft.sweep.owns.get("task") if self._draft.sound("task") else None
+            others = f", of {learner.name}" if learner else ""
+            self._refuse((), f'"{self._name[:60]}" is no parameter of the model{others} or of its training',
                          suggestion(self._name, self._fields.names, "parameters"), key=True)
         elif self._has_one_form():
             self._check_values()
@@ -148,6 +152,9 @@ class _Check:
                 self._refuse((key,), f"{key} of {self._name} cannot be {shown(bound)}",
                              self._fields.allowed(self._name))
                 wrong = True
+        if not wrong and not math.isfinite(float(high) - float(low)):
+            self._refuse(("max",), f"from {low} to {high} is further than a number can tell", "a narrower range")
+            return
         if not wrong and low >= high:
             equal = "equals" if low == high else "is not below"
             self._refuse(("max",) if low == high else ("min",), f"min of {self._name}, {low}, {equal} max, {high}",

@@ -54,8 +54,8 @@ def split_table(table: Table, config: SplitConfig, task: Task, problems: Problem
         remedy = "more rows, or a larger part (split.val, split.test)"
     else:
         draw = _by_hash(table, sizes, config)
-        remedy = ("larger parts (split.val: 20%), fewer folds, more sequences, or parts of your own choice "
-                  "(split.by: given)")
+        remedy = ("fewer folds" if config.folds > 1 else "larger parts (split.val: 20%, split.test: 20%)")
+        remedy += ", more sequences, or parts of your own choice (split.by: given)"
     problems.raise_if_any()
     return Split(tuple(draw), drawn, remedy)
 
@@ -115,7 +115,7 @@ def _by_hash(table: Table, sizes: dict[int, Extent], config: SplitConfig) -> lis
     # rounding: 10 * (0.1 + 0.2) is a little more than 3
     is_test_S, is_val_S = position_S < round(10 * test, 9), position_S < round(10 * (test + val), 9)
     free_S = ~is_test_S & (table.part_T[table.first_S] == TRAIN)
-    fold_S = h_S // 10_000 % config.folds if table.group_S else _dealt(h_S, table.label_S, free_S, config.folds)
+    fold_S = h_S // 10_000 % config.folds if table.group_S else _dealt(table, h_S, free_S, config.folds)
     draws = []
     for fold in range(config.folds):
         held_S = is_val_S if config.folds == 1 else fold_S == fold
@@ -125,13 +125,15 @@ def _by_hash(table: Table, sizes: dict[int, Extent], config: SplitConfig) -> lis
     return draws
 
 
-def _dealt(h_S: Ints, label_S: tuple[str, ...], free_S: npt.NDArray[np.bool_], folds: int) -> Ints:
-    """Deal the free series to folds in turn, class by class; copies of one sequence go to one fold."""
-    label_of: dict[int, str] = {}
+def _dealt(table: Table, h_S: Ints, free_S: npt.NDArray[np.bool_], folds: int) -> Ints:
+    """Deal the free series to folds in turn, class by class; those of equal values go to one fold."""
+    values_S = [zlib.crc32(content) for content in contents(table)]
+    place_of: dict[int, tuple[str, int]] = {}
     for s in np.flatnonzero(free_S):
-        label_of.setdefault(int(h_S[s]), label_S[s] if label_S else "")
-    fold_of = {h: turn % folds for turn, h in enumerate(sorted(label_of, key=lambda h: (label_of[h], h)))}
-    return np.array([fold_of.get(int(h), -1) for h in h_S], dtype=np.int64)
+        place = (table.label_S[s] if table.label_S else "", int(h_S[s]))
+        place_of[values_S[s]] = min(place_of.get(values_S[s], place), place)
+    fold_of = {values: turn % folds for turn, values in enumerate(sorted(place_of, key=place_of.__getitem__))}
+    return np.array([fold_of.get(values, -1) for values in values_S], dtype=np.int64)
 
 
 def _identities(table: Table) -> list[bytes]:
