@@ -19,3 +19,8 @@ def __getattr__(name: str) -> Any:
     from seqsweep import api
 
     return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    """What there is, for completion in a notebook."""
+    return sorted({*globals(), *__all__})

@@ -193,7 +193,7 @@ class _Run:
             changes = (compare(before, data.outlines) if before else []) or [
                 f"hash of the prepared data: {str(known)[:12]} -> {data_hash[:12]}"]
             what = "the data, or how seqsweep splits them, have changed since this sweep began"
-            raise changed(self.sweep.name, what, changes)
+            raise changed(self.sweep.name, what, changes, told=False)
         self.store.update_sweep(self.lease, data_hash=data_hash)
         if stage is None or stage.key != data_hash:
             self.store.put_stage(self.lease, "data", data_hash, {

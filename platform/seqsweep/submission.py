@@ -22,8 +22,8 @@ FORKED_FROM, PARENT_UID, TOLD = "forked_from", "forked_from_uid", "forked_trials
 """Facts of a fork: its parent's name and uid, and how many of the parent's trials its search was told."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LONGEST = 160
-_WAYS_ON = ("`--fork NAME` makes a new sweep of it, which is told the trials of this one that fit; or go back to what "
-            f"was submitted before: only {', '.join(MAY_CHANGE[:-1])} and {MAY_CHANGE[-1]} may change")
+_COMPARED = ("task", "model", "metric", "data", "prepare", "split")
+"""Values of trials can be told to another sweep only where these are the same."""
 
 
 def enter(store: Store, sweep: Sweep, document: str, parent: str = "") -> SweepRecord:
@@ -45,13 +45,20 @@ def enter(store: Store, sweep: Sweep, document: str, parent: str = "") -> SweepR
     was = specification(Sweep.model_validate_json(record.spec))  # keys that are younger than it have their defaults
     if identity(was) != identity(spec) and store.trials(sweep.name, curves=False, limit=1):
         raise changed(sweep.name, "differs from the sweep stored under this name",
-                      differences(_deciding(was), _deciding(spec)))
+                      differences(_deciding(was), _deciding(spec)),
+                      told=all(was.get(key) == spec.get(key) for key in _COMPARED))
     return record
 
 
-def changed(name: str, what: str, changes: list[str]) -> Conflict:
-    """The refusal of a sweep that is not what it was: each change on a line, and the ways on."""
-    return Conflict(Problem(name, "\n    ".join([f"{what}:", *changes]), _WAYS_ON))
+def changed(name: str, what: str, changes: list[str], told: bool) -> Conflict:
+    """The refusal of a sweep that is not what it was: each change on a line, and the ways on.
+
+    `told`: whether a fork's search may be told what its trials gave.
+    """
+    fork = "which is told the trials of this one that fit" if told else "whose search starts anew"
+    return Conflict(Problem(name, "\n    ".join([f"{what}:", *changes]),
+                            f"`--fork NAME` makes a new sweep of it, {fork}; or go back to what was submitted before: "
+                            f"only {', '.join(MAY_CHANGE[:-1])} and {MAY_CHANGE[-1]} may change"))
 
 
 def forked(sweep: Sweep, name: str) -> Sweep:

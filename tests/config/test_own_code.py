@@ -22,7 +22,7 @@ class Base:
     def __init__(self, input_size, width: int = 8): ...
 class Tiny(Base): ...
 class Other:
-    def __init__(self, input_size: int, units: int = 4, rate: float = 1, lr2=0.5, kind: Literal["a", "b"] = "a",
+    def __init__(self, input_size: int, units: int = 4, rate: float = 1, lr2=0.5, form: Literal["a", "b"] = "a",
                  act=print, *, need: bool): ...
 class Bare: ...
 class Few:
@@ -40,7 +40,7 @@ class Torn:
 class Wrong:
     def __init__(self, input_size, width: int = "many"): ...
 class Steep:
-    def __init__(self, task, model, data, weight: float = 9, kind: Literal["pinball", "square"] = "square"): ...
+    def __init__(self, task, model, data, weight: float = 9, form: Literal["pinball", "square"] = "square"): ...
 class Needy:
     def __init__(self, task, model, data, power: int, table=print): ...
 class Wide:
@@ -79,12 +79,12 @@ def refused(*args: Any, **keys: Any) -> str:
 
 
 def test_arguments_are_parameters(folder: Path) -> None:
-    found = sweep("mine.py:Other", {"units": {"min": 2, "max": 9}, "rate": {"min": 1, "max": 2}, "kind": {
+    found = sweep("mine.py:Other", {"units": {"min": 2, "max": 9}, "rate": {"min": 1, "max": 2}, "form": {
         "values": ["a", "b"]}, "need": {"value": True}, "lr": {"value": 0.01}, "lr2": {"value": 1}})
     assert found.parameters["units"].min == 2  # not another name of hidden_size here
     assert isinstance(found.parameters["rate"].min, float)
     kinds = {name: type(each).__name__ for name, each in cells(found)[0].distributions.items()}
-    assert kinds == {"units": "IntDistribution", "rate": "FloatDistribution", "kind": "CategoricalDistribution"}
+    assert kinds == {"units": "IntDistribution", "rate": "FloatDistribution", "form": "CategoricalDistribution"}
     config = fit_config(found, {"units": 3, "rate": 1.5, "need": True, "learning_rate": 0.01, "naive_season": 12}, 0)
     assert config.model.model_dump(exclude={"code"}) == {
         "entry": "mine.py:Other", "arguments": {"units": 3, "rate": 1.5, "need": True}, "naive_season": 12,
@@ -100,10 +100,10 @@ def learning(entry: str) -> dict[str, Any]:
 
 
 def test_arguments_of_what_learns_are_parameters(folder: Path) -> None:
-    found = sweep(parameters={"width": {"value": 4}, "weight": {"min": 1, "max": 9}, "kind": {
+    found = sweep(parameters={"width": {"value": 4}, "weight": {"min": 1, "max": 9}, "form": {
         "values": ["pinball", "square"]}}, **learning("mine.py:Steep"))
     kinds = {name: type(each).__name__ for name, each in cells(found)[0].distributions.items()}
-    assert kinds == {"weight": "FloatDistribution", "kind": "CategoricalDistribution"}
+    assert kinds == {"weight": "FloatDistribution", "form": "CategoricalDistribution"}
     config = fit_config(found, {"width": 4, "weight": 2.0, "learning_rate": 0.01}, 0)
     assert config.learner == {"weight": 2.0}
     assert config.model.model_dump()["arguments"] == {"width": 4}
@@ -118,7 +118,8 @@ def test_arguments_of_what_learns_are_parameters(folder: Path) -> None:
     ("Steep", {"wieght": {"value": 4}}, "did you mean weight?"), ("Steep", {"weight": {"value": "x"}}, "weight"),
     ("Needy", {}, "Needy needs power"),
     ("Needy", {"power": {"value": 2}, "table": {"value": 1}}, "table of Needy cannot be searched"),
-    ("Wide", {}, "argument width, and something else"), ("Short", {}, "Short(task, model, data)"),
+    ("Wide", {"width": {"value": 4}}, "argument width, and an argument of Tiny is called so"),
+    ("Short", {}, "Short(task, model, data)"),
     ("Needy", {"width": {"values": [4, 8]}, "power": {"value": 2, "when": {"width": [4]}}}, "in which it is inactive"),
 ])
 def test_arguments_of_what_learns_that_are_refused(entry: str, parameters: dict[str, Any], says: str,
@@ -126,9 +127,16 @@ def test_arguments_of_what_learns_that_are_refused(entry: str, parameters: dict[
     assert says in refused(parameters=parameters, **learning(f"mine.py:{entry}"))
 
 
-def test_what_learns_takes_no_name_of_the_model(folder: Path) -> None:
-    says = refused(parameters={}, **learning("mine.py:Hidden"), model=None)
-    assert "argument hidden_size, and something else" in says
+@pytest.mark.parametrize(("name", "says"), [
+    ("hidden_size", "a parameter of the model is called so"), ("epochs", "a parameter of the training is called so"),
+    ("dropout", "a parameter of the model is called so"), ("state", "a column"), ("val_mae", "a column")])
+def test_a_parameter_means_one_thing(name: str, says: str, folder: Path) -> None:
+    default = "None" if name == "dropout" else "3"  # which cannot be searched, so that the model would have it alone
+    (folder / "mine.py").write_text(f"class Own:\n    def __init__(self, task, model, data, {name}={default}): ...\n")
+    assert says in refused(parameters={name: {"value": 3}}, **learning("mine.py:Own"), model=None)
+    if name != "epochs":  # one of EPOCHS
+        kept = sweep(parameters={}, **learning("mine.py:Own"), model=None)  # nothing is asked of it
+        assert fit_config(kept, {"epochs": 2}, 0).learner == {}
 
 
 @pytest.mark.parametrize(("entry", "says"), [

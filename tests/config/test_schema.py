@@ -66,3 +66,12 @@ def test_every_field_is_described() -> None:
                    if "description" not in schema and field != "type" and "$ref" not in schema]
     assert undescribed == []
     assert sweep_schema()["properties"]["register"]["description"].startswith("Written `register:`")
+
+
+@pytest.mark.parametrize(("section", "ok"), [("model: {entry: mine.py:Tiny}\n", True), ("", False)])
+def test_own_code_has_parameters_of_its_own(section: str, ok: bool, validator: Any) -> None:
+    text = ("name: a\ntask: {type: forecasting, target: y, horizon: 1, context: 2}\ndata: {path: y.csv}\n"
+            "metric: {name: mae}\nparameters: {weight: {min: 1, max: 9, when: {steep: [true]}}}\n" + section)
+    assert validator.is_valid(tree_of(text)) is ok
+    learner = text.replace("context: 2", "context: 2, entry: mine.py:Steep")
+    assert validator.is_valid(tree_of(learner))

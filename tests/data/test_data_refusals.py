@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ CLASSIFY: list[tuple[str, Change, dict[str, Any], list[str]]] = [
      ["column label", "no value for series q3"]),
     ("text feature", cell(5, "a", "n/a?"), {}, ["row 5, column a", "'n/a?'"]),
     ("rare class", lambda t: t.assign(label=np.where(t["id"] == "q7", "rare", t["label"])), {},
-     ["no sequence of class rare is in the", "split.val: 20%"]),
+     ["no sequence of class rare (1 in all) is among the", "split."]),
     ("too few", lambda t: t[t["id"].isin([f"q{i}" for i in range(4)])], {}, ["part", "4 sequences"]),
     ("by time", lambda t: t, {"split": {"by": "time"}}, ["split.by: time", "random, group or given"]),
     ("lags", lambda t: t, {"prepare": {"lags": (1,)}}, ["prepare", "no lags and differences"]),
@@ -168,7 +169,7 @@ def test_a_class_only_in_a_given_test_file(tmp_path: Path) -> None:
     table.to_csv(tmp_path / "t.csv", index=False)
     table.assign(id="u" + table["id"], label="new").to_csv(tmp_path / "u.csv", index=False)
     message = refusal(classify(tmp_path / "t.csv", data={"test": str(tmp_path / "u.csv")}))
-    assert "no sequence of class new is in the training part" in message
+    assert re.search(r"no sequence of class new \(120 in all\) is among the \d+ of the training part", message)
     assert "u.csv, row 2, column label" in message
 
 

@@ -10,6 +10,10 @@ from seqsweep.config.structure import Draft
 from seqsweep.config.tasks import METRICS, AnomalyConfig, own_learner
 from seqsweep.config.training import TrainingConfig
 
+_COLUMNS = frozenset({"name", "kind", "number", "state", "reason", "value", "best_epoch", "trained_epochs", "seconds"})
+_FIGURES = ("train_", "val_", "test_")
+"""What tables show beside the parameters."""
+
 
 def check_entries(draft: Draft) -> None:
     """Note every contradiction of own code with the sections that are sound."""
@@ -36,16 +40,16 @@ def _check_model(draft: Draft) -> None:
 
 
 def _check_arguments(draft: Draft, section: Literal["model", "task"], own: Own) -> None:
-    """Their names are theirs alone, and those without a default are among the parameters."""
-    parameters, arguments = draft.sweep.parameters, signature_of(own, section).arguments.model_fields
-    model = draft.sweep.model.own if draft.sweep.model else None
-    taken = {*TrainingConfig.model_fields, *(RecurrentConfig if model is None else AroundConfig).model_fields}
-    if section == "task" and model is not None and draft.sound("model"):
-        taken |= {*signature_of(model).arguments.model_fields}
-    for name in arguments:
+    """Names under `parameters` mean one thing, and arguments without a default are among them."""
+    parameters, signature = draft.sweep.parameters, signature_of(own, section)
+    arguments, taken = signature.arguments.model_fields, _taken(draft, section)
+    for name in sorted(parameters.keys() & {*arguments, *signature.others}):
         if name in taken:
-            draft.refuse((section, "entry"), f"{own.name} has an argument {name}, and something else is called so",
-                         "another name for it")
+            draft.refuse((section, "entry"), f"{own.name} has an argument {name}, and {taken[name]} is called so",
+                         "another name for the argument; or no such parameter, so that it keeps its default")
+        elif name in arguments and (name in _COLUMNS or name.startswith(_FIGURES)):
+            draft.refuse((section, "entry"), f"{own.name} has an argument {name}, which is a column of the leaderboard "
+                         "or of the table of trials", "another name for the argument")
     if not (draft.has_all_parameters and draft.sound("parameters")):
         return
     for name in (name for name, field in arguments.items() if field.is_required()):
@@ -55,6 +59,18 @@ def _check_arguments(draft: Draft, section: Literal["model", "task"], own: Own) 
         elif parameters[name].when:
             draft.refuse(("parameters", name, "when"), f"{name} has no default for trials in which it is inactive",
                          f"a default in {own.file}, or no when", key=True)
+
+
+def _taken(draft: Draft, section: Literal["model", "task"]) -> dict[str, str]:
+    """What else may stand under `parameters`, and whose it is."""
+    model = draft.sweep.model.own if draft.sweep.model else None
+    taken = dict.fromkeys(TrainingConfig.model_fields, "a parameter of the training")
+    shipped = RecurrentConfig if model is None else AroundConfig
+    taken |= dict.fromkeys(shipped.model_fields, "a parameter of the model")
+    if section == "task" and model is not None and draft.sound("model"):
+        signature = signature_of(model)
+        taken |= dict.fromkeys({*signature.arguments.model_fields, *signature.others}, f"an argument of {model.name}")
+    return taken
 
 
 def _check_pack(draft: Draft, own: Own) -> None:

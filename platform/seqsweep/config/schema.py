@@ -48,7 +48,8 @@ def _name_parameters(schema: Schema, definitions: Schema) -> None:
                    "additionalProperties": {"$ref": "#/$defs/ParameterConfig"}}
     common = [alias.name for alias in ALIASES if alias.scope == ("parameters",)]
     names = {"enum": [*SHIPPED.names, *common]}
-    schema |= {"if": {"required": ["model"]}, "else": {"properties": {"parameters": {  # a model of one's own has others
+    own = {"anyOf": [{"required": ["model"]}, {"required": ["task"], "properties": {"task": {"required": ["entry"]}}}]}
+    schema |= {"if": own, "else": {"properties": {"parameters": {  # own code has others
         "propertyNames": names, "additionalProperties": {"properties": {"when": {"propertyNames": names}}}}}}}
     definitions["ParameterConfig"]["oneOf"] = [
         {"required": ["value"]}, {"required": ["values"]}, {"required": ["choices"]},

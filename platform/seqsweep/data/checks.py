@@ -179,10 +179,13 @@ def check_classes(table: Table, task: ClassificationConfig, part_T: npt.NDArray[
         absent = sorted(classes - held)
         if not held or not absent or (part != TRAIN and part not in drawn):
             continue
-        first = int(table.first_S[np.argmax(label_S == absent[0])])
-        listed = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+        listed = ", ".join(f"{label} ({np.sum(label_S == label)} in all)" for label in absent[:5])
+        listed += ", ..." if len(absent) > 5 else ""
         right = remedy if drawn else "each class needs sequences to learn from"
+        if part == TEST:
+            right = f"a larger test part (split.test: 30%), {right.partition(', ')[2]}"
+        first = int(table.first_S[np.argmax(label_S == absent[0])])
         problems.add("classes missing from a part", table.where(first, task.label),
-                     f"no sequence of class {listed} is in the {name} part", right)
+                     f"no sequence of class {listed} is among the {np.sum(part_S == part)} of the {name} part", right)
 
 
