@@ -303,7 +303,7 @@ def _no_loss(answer: Any) -> tuple[str, str] | None:
     if not mean.requires_grad:
         return "the mean that loss returns has no gradient", "a tensor made of output, without detach() or item()"
     if not mean.isfinite():
-        return f"the loss of a model that has learnt nothing is {float(mean)}", "a finite number"
+        return f"the loss of a model that has learnt nothing is {float(mean.detach())}", "a finite number"
     if not (isinstance(count, Tensor) and count.ndim == 0):
         return f"the count that loss returns is {_kind(count)}", both
     if count.requires_grad or not count.isfinite() or count < 0:
