@@ -128,7 +128,8 @@ def test_arguments_of_what_learns_are_parameters(folder: Path) -> None:
     ("Steep", {"wieght": {"value": 4}}, "did you mean weight?"), ("Steep", {"weight": {"value": "x"}}, "weight"),
     ("Needy", {}, "Needy needs power"),
     ("Needy", {"power": {"value": 2}, "table": {"value": 1}}, "table of Needy cannot be searched"),
-    ("Placed", {"w": {"value": 3.0}}, "w of Placed cannot be searched"), ("Nameless", {}, "Nameless needs w, which"),
+    ("Placed", {"w": {"value": 3.0}}, "w of Placed cannot be searched"),
+    ("Nameless", {"w": {"value": 3.0}}, "Nameless needs w, which seqsweep does not give"),
     ("Private", {}, "Private needs _w, which"),
     ("Taken", {}, f"mine.py:{MODEL[:MODEL.index('model_config: float')].count(chr(10)) + 1}:1: an argument of Taken "
      "that is searched cannot be called model_config"),
