@@ -25,6 +25,15 @@ from seqsweep.training import contract
 
 _SAMPLES = 24
 """Of each part, that are trained on."""
+_LOSS = {task: f"loss(self, output, batch) returns the mean and its count; output is {output}, and the truth {truth}"
+         for task, output, truth in (
+             ("classification", "logits (B, C)", "batch.label_B"),
+             ("forecasting", "(B, horizon, D, Q), scaled", "self._future(batch), where self._observed(batch)"),
+             ("regression", "(B,), scaled", "batch.target_B"))}
+_SERVED = {"classification": "there is no part but predict: what is learnt from the training part goes into a buffer, "
+                             "saved with the weights: self.register_buffer(NAME, of(data) if \"train\" "
+                             "in data.parts else torch.ones(len(data.info.classes)))"} | dict.fromkeys(
+    ("forecasting", "regression"), "what it is built of is the same for new data; truth is read in loss alone")
 
 
 @dataclass(frozen=True)
@@ -69,28 +78,36 @@ def _clauses(sweep: Sweep) -> Iterator[Clause]:
 
 
 def _model(sweep: Sweep, config: FitConfig, data: Prepared) -> Iterator[Clause]:
-    own = sweep.model.own if sweep.model else own_learner(sweep.task)
+    learner = own_learner(sweep.task)
+    owns = [own for own in (sweep.model.own if sweep.model else None, learner) if own]
+    own = owns[0] if owns else None
     right = f"see {own.file}" if own else ""
-    encoder = contract.encoder_of(config, data)
-    inputs = len(data.info.features)
-    if learner := own_learner(sweep.task):
-        wrong = contract.tells_what_the_type_tells(config, data)
-        yield Clause("task", wrong or f"{learner.name} predicts as {sweep.task.type} does, with its metrics",
-                     not wrong, learner.entry if wrong else "",
-                     "predict, sums and metrics as the class it is made from has them")
-    windows = isinstance(sweep.task, WindowTask)
-    steps = (sweep.task.context,) if isinstance(sweep.task, WindowTask) else (1, 7)
 
-    def judged(name: str, says: str, check: Callable[[], str], right: str = right) -> Clause:
+    def judged(name: str, says: str, check: Callable[[], str], right: str = right, own: Own | None = own) -> Clause:
         try:
             wrong = check()
         except Exception as error:  # of the user's code
-            where = place_of(own, error) if own else ""
-            if isinstance(error, SeqsweepError):
-                return Clause(name, str(error), False, where)
-            return Clause(name, f"{type(error).__name__}: {error}", False, where, right)
+            if isinstance(error, SeqsweepError) and len(error.problems) == 1:
+                (problem,) = error.problems
+                return Clause(name, problem.what, False, problem.where, problem.right or right)
+            places = [place_of(each, error) for each in owns]
+            where = next((place for place in places if ":" in place), places[0] if places else "")
+            says = str(error) if isinstance(error, SeqsweepError) else f"{type(error).__name__}: {error}"
+            return Clause(name, says, False, where, right)
         return Clause(name, wrong or says, not wrong, own.entry if wrong and own else "", right if wrong else "")
 
+    if learner:
+        yield (made := judged("task", f"{learner.name} is made as {sweep.task.type} makes its own",
+                              lambda: contract.is_made_as_its_type(config, data), own=learner))
+        if not made.kept:
+            return
+        yield judged("predictions", f"those of {sweep.task.type}, with its metrics",
+                     lambda: contract.tells_what_the_type_tells(config, data),
+                     "predict, sums and metrics as the class it is made from has them", learner)
+    encoder = contract.encoder_of(config, data)
+    inputs = len(data.info.features)
+    windows = isinstance(sweep.task, WindowTask)
+    steps = (sweep.task.context,) if isinstance(sweep.task, WindowTask) else (1, 7)
     yield judged("states", f"one of {encoder.output_size} numbers a sequence",
                  lambda: contract.one_state_each(encoder, inputs, steps))
     if windows:
@@ -108,6 +125,11 @@ def _model(sweep: Sweep, config: FitConfig, data: Prepared) -> Iterator[Clause]:
     yield reached
     if own and not reached.kept:
         return  # it cannot be trained
+    if learner:
+        yield (taught := judged("loss", "a mean whose gradient reaches every weight, and its count",
+                                lambda: contract.loss_teaches(config, data), _LOSS[sweep.task.type], learner))
+        if not taught.kept:
+            return
     yield judged("seed", "the same seed gives the same to the bit", lambda: contract.again_is_the_same(config, data),
                  "random numbers of torch alone, not of random or numpy; nothing kept from call to call" if own else "")
     yield judged("checkpoint", "going on from one is to the bit as never having stopped",
@@ -115,8 +137,13 @@ def _model(sweep: Sweep, config: FitConfig, data: Prepared) -> Iterator[Clause]:
                  "what changes in training as a parameter or a buffer (register_buffer)" if own else "")
     yield judged("weights", "saved and loaded it gives the same", lambda: contract.saved_is_loaded(config, data),
                  "what a forward pass needs as a parameter or a buffer (register_buffer)" if own else "")
-    if own or own_learner(sweep.task):
+    if learner:
+        yield judged("serving", "without the training part, and the truth, it predicts the same",
+                     lambda: contract.is_served(config, data), _SERVED[sweep.task.type], learner)
+    if sweep.model:
         yield Clause("packs", "none: trials are trained one at a time, by torch as it is written")
+    elif learner:
+        yield Clause("packs", "none: trials are trained one at a time; seqsweep's layers as resources.kernel says")
     else:
         packed = [config.model_copy(update={"seed": k, "program": ProgramConfig(kernel="stacked", packed=True)})
                   for k in range(3)]

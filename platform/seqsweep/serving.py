@@ -12,6 +12,7 @@ import pandas as pd
 
 from seqsweep.config.settings import Settings
 from seqsweep.config.sweep import Sweep
+from seqsweep.config.tasks import own_learner
 from seqsweep.data.sources import read_frame
 from seqsweep.errors import InvalidData, InvalidSweep, NotFound, Problem, Refused
 from seqsweep.store.records import Store
@@ -104,6 +105,7 @@ def export_file(reference: str, path: Path, settings: Settings) -> dict[str, Any
             "gives": "logits" if info.classes else "scaled values", "classes": list(info.classes)}
     beside = {**told, "quantiles_move_by": moves_of(member), "task": member.fit.task.model_dump(mode="json"),
               "prepare": facts.prepare.model_dump(mode="json"),
+              **({"learner": member.fit.learner} if own_learner(member.fit.task) else {}),
               "data": info.model_dump(mode="json", exclude={"features", "known", "data_hash"})}
     path.with_name(f"{path.name}.json").write_text(json.dumps(beside, indent=2) + "\n", encoding="utf-8")
     return told

@@ -45,6 +45,15 @@ class Needy:
     def __init__(self, task, model, data, power: int, table=print): ...
 class Wide:
     def __init__(self, task, model, data, width: int = 3): ...
+class Placed:
+    def __init__(self, task, model, data, w: float = 2.0, /, weight: float = 9): ...
+class Nameless:
+    def __init__(self, task, model, data, w: float, /): ...
+class Private:
+    def __init__(self, task, model, data, _w: float): ...
+class Taken:
+    def __init__(self, task, model, data,
+                 model_config: float = 2.0): ...
 class Hidden:
     def __init__(self, task, model, data, hidden_size: int = 3): ...
 class Short:
@@ -108,6 +117,7 @@ def test_arguments_of_what_learns_are_parameters(folder: Path) -> None:
     assert config.learner == {"weight": 2.0}
     assert config.model.model_dump()["arguments"] == {"width": 4}
     assert type(config).model_validate_json(config.model_dump_json()) == config
+    sweep(parameters={"width": {"value": 4}, "weight": {"value": 3}}, **learning("mine.py:Placed"))
     assert "learner" not in fit_config(sweep(), {"width": 4}, 0).model_dump()
     shipped = sweep(parameters={"hidden_size": {"value": 4}, "weight": {"value": 3}}, **learning("mine.py:Steep"),
                     model=None)
@@ -120,6 +130,11 @@ def test_arguments_of_what_learns_are_parameters(folder: Path) -> None:
     ("Needy", {"power": {"value": 2}, "table": {"value": 1}}, "table of Needy cannot be searched"),
     ("Wide", {"width": {"value": 4}}, "argument width, and an argument of Tiny is called so"),
     ("Short", {}, "Short(task, model, data)"),
+    ("Placed", {"w": {"value": 3.0}}, "w of Placed cannot be searched"),
+    ("Nameless", {"w": {"value": 3.0}}, "Nameless needs w, which seqsweep does not give"),
+    ("Private", {}, "Private needs _w, which"),
+    ("Taken", {}, f"mine.py:{MODEL[:MODEL.index('model_config: float')].count(chr(10)) + 1}:1: an argument of Taken "
+     "that is searched cannot be called model_config"),
     ("Needy", {"width": {"values": [4, 8]}, "power": {"value": 2, "when": {"width": [4]}}}, "in which it is inactive"),
 ])
 def test_arguments_of_what_learns_that_are_refused(entry: str, parameters: dict[str, Any], says: str,
@@ -142,7 +157,7 @@ def test_a_parameter_means_one_thing(name: str, says: str, folder: Path) -> None
 @pytest.mark.parametrize(("entry", "says"), [
     ("mine.py:Tny", "did you mean Tiny?"), ("mine.py:wape", "wape is no class"), ("mine.py:Bare", "no __init__"),
     ("mine.py:Few", "called Few(input_size)"), ("mine.py:Clash", "argument epochs"), ("mine.py:Wrong", "'many'"),
-    ("mine.py:Ring", "no __init__"), ("mine.py:Settings", "mine.py"), ("mine.py:Torn", "mine.py"),
+    ("mine.py:Ring", "no __init__"), ("mine.py:Settings", "called model_config"), ("mine.py:Torn", "mine.py"),
     ("min.py:Tiny", "did you mean mine.py?"), ("mine.txt:Tiny", "FILE.py:NAME"), ("../outside.py:Tiny", "FILE.py:NAME"),
     ("/mine.py:Tiny", "FILE.py:NAME"), ("mine.py", "FILE.py:NAME"), ("link.py:Tiny", "leads out of"),
     ("broken.py:Tiny", "broken.py:2"), ("large.py:Tiny", "256 KiB"), ("bytes.py:Tiny", "cannot be read"),

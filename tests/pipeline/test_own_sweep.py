@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -26,7 +27,7 @@ from seqsweep.contract import examine
 from seqsweep.data.prepare import prepare
 from seqsweep.errors import Conflict, InvalidData, InvalidSweep, Refused, SearchFailed
 from seqsweep.pipeline import submit
-from seqsweep.serving import fetch
+from seqsweep.serving import export_file, fetch
 from seqsweep.store.records import Store
 from seqsweep.submission import stored_sweep
 from seqsweep.verification import verify_trial
@@ -90,6 +91,26 @@ def test_the_example_of_the_readme(folder: Path, settings: Settings) -> None:
     assert [float(line.rpartition(",")[2]) for line in served.strip().splitlines()[-HORIZON:]] == list(
         told["prediction"])
     assert verify_trial("mine", 0, settings).evidence.problems == []
+
+
+def test_the_learner_of_the_readme(folder: Path, settings: Settings) -> None:
+    """Exactly as printed, from the contract to a program, beside which its arguments are told."""
+    whole = pd.read_csv("trend.csv").groupby("id").head(5).drop(columns="speaker")
+    (folder / "learner").mkdir()
+    whole.to_csv(folder / "learner" / "trend.csv", index=False)
+    for name in ("smooth.py", "smooth.yaml"):
+        (folder / "learner" / name).write_text(example(name))
+    with contextlib.chdir(folder / "learner"):
+        said = seqsweep(folder / "learner", "validate", "--contract", "smooth.yaml").stdout
+        assert {"task", "predictions", "loss", "serving"} <= {
+            line.split()[1] for line in said.splitlines() if line.startswith("kept")}
+        assert "broken" not in said
+        result = package.submit("smooth.yaml", settings)
+        told = result.predict(whole.drop(columns="label").head(10))
+    assert set(told["class"]) <= {"up", "down"}
+    export_file("smooth", folder / "smooth.pt2", settings)
+    beside = json.loads((folder / "smooth.pt2.json").read_text())
+    assert beside["learner"] == {"smoothing": pytest.approx(result.best.params["smoothing"])}
 
 
 def own_sweep(name: str, **keys: Any) -> dict[str, Any]:

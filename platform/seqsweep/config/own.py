@@ -85,7 +85,7 @@ class Signature:
     arguments: type[Config]
     """The keyword arguments that can be searched, each with its type, and its default where it has one."""
     others: frozenset[str]
-    """Arguments with a default that is no number, truth value or text: they keep it."""
+    """Arguments that keep their default: it is no number, truth value or text, or they cannot be given by name."""
     imports: frozenset[str]
     """Top-level packages that the file imports."""
 
@@ -161,20 +161,24 @@ def _arguments(own: Own, section: str, function: ast.FunctionDef, given: int, im
     defaults: list[ast.expr | None] = [None] * (len(places) - len(args.defaults)) + list(args.defaults)
     pairs = [*zip(places[given:], defaults[given:], strict=True),
              *zip(args.kwonlyargs, args.kw_defaults, strict=True)]
+    unnamed = {argument.arg for argument in args.posonlyargs}
     fields: dict[str, Any] = {}
     others = set()
     for argument, default in pairs:
         value = _literal(default)
         kind = _type(argument.annotation, value)
-        if section in ("metric", "prepare"):
+        if section in ("metric", "prepare") or argument.arg.startswith("_") or argument.arg in unnamed:
             kind = None
         if kind is None and default is None:
             raise Refusal(argument.lineno, f"{own.name} needs {argument.arg}, which seqsweep does not give",
                           f"{shape}; others with a default" + (", or with a type: int, float, bool, str or Literal[...]"
                                                                if section in ("model", "task") else ""))
-        if kind is None or argument.arg.startswith("_") or (default is not None and value is None):
+        if kind is None or (default is not None and value is None):
             others.add(argument.arg)
             continue
+        if argument.arg.startswith("model_") and hasattr(Config, argument.arg):
+            raise Refusal(argument.lineno, f"an argument of {own.name} that is searched cannot be called "
+                          f"{argument.arg}: pydantic has it for its own", f"another name for {argument.arg}")
         fields[argument.arg] = (kind, ... if default is None else value)
         if default is not None and not _accepts(kind, value):
             raise Refusal(argument.lineno, f"{argument.arg} is no {ast.unparse(argument.annotation or argument)} where "

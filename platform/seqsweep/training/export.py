@@ -19,7 +19,10 @@ from seqsweep.data.batch import DataInfo, Prepared, Samples
 from seqsweep.errors import InvalidData, InvalidSweep, NotFound, Problem, Unavailable
 from seqsweep.models.recurrent import Recurrent
 from seqsweep.tasks.batch import Arrays, Batch
+from seqsweep.tasks.classification import Classifier
+from seqsweep.tasks.forecasting import Forecaster
 from seqsweep.tasks.learner import Learner
+from seqsweep.tasks.regression import Regressor
 from seqsweep.training.fold import build_learner, load_weights
 from seqsweep.training.predict import CALIBRATION, Member
 from seqsweep.training.state import unpack, within
@@ -28,7 +31,8 @@ from seqsweep.training.state import unpack, within
 def export_member(member: Member, info: DataInfo, steps: tuple[int, int]) -> ExportedProgram:
     """Return a trained trial's program; see `export`. `steps`: least and most rows of its samples.
 
-    Raises InvalidSweep also for a trial of several folds and for a detector of anomalies.
+    Raises InvalidSweep also for a trial of several folds, for a detector of anomalies, and for a user's own learner
+    that predicts in its own way.
     """
     arrays, meta = unpack(member.weights)
     if meta["folds"] > 1:
@@ -37,10 +41,17 @@ def export_member(member: Member, info: DataInfo, steps: tuple[int, int]) -> Exp
     if isinstance(member.fit.task, AnomalyConfig):
         raise InvalidSweep(Problem("task", "it tells errors, and a score holds them against those of a thousand rows "
                                    "before, which is no part of the model", "predict"))
-    data = _sketch(info, steps)
+    data = sketch(info, steps)
     learner = build_learner(member.fit, data)
+    if type(learner).predict not in _PREDICTS:
+        raise InvalidSweep(Problem("task.entry", f"{type(learner).__name__} has a predict of its own; a program ends "
+                                   "where predict begins", "what it does in forward; or the predict of its type"))
     load_weights(learner, within("0", arrays))
     return export(learner, data)
+
+
+_PREDICTS = (Classifier.predict, Forecaster.predict, Regressor.predict)
+"""What whoever runs a program does with its answers, by what is told of it."""
 
 
 def moves_of(member: Member) -> list[list[float]] | None:
@@ -120,7 +131,7 @@ def export(learner: Learner, data: Prepared) -> ExportedProgram:
         return torch.export.export(_Plain(learner), inputs, dynamic_shapes=(batch,) * len(inputs))
 
 
-def _sketch(info: DataInfo, steps: tuple[int, int]) -> Prepared:
+def sketch(info: DataInfo, steps: tuple[int, int]) -> Prepared:
     """Data of the right shape that hold nothing: a sample of the least and one of the most rows."""
     targets = max(1, len(info.targets))
     none, two = np.zeros(0, dtype=np.int64), np.zeros(2, dtype=np.int64)
