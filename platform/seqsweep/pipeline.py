@@ -131,6 +131,8 @@ class _Run:
         if not self.projector.finish(_PROJECTION_GRACE):
             self.observer.stage("mlflow", f"{self.projector.problem or 'MLflow has not taken all runs'}; "
                                           f"`seqsweep project {self.sweep.name}` brings the runs later")
+        elif line := self.mlflow.look(None):  # it came back once the search, which looks now and then, had ended
+            self._tell(line)
 
     def _save_ledger(self) -> None:
         with contextlib.suppress(SeqsweepError):

@@ -16,6 +16,7 @@ from small_sweeps import forecasting, settings_in, write_series
 from test_interrupt import Controller
 
 import seqsweep as package
+from seqsweep import outage
 from seqsweep.config.settings import Settings
 from seqsweep.errors import SearchFailed
 from seqsweep.store.records import Store
@@ -148,3 +149,14 @@ def test_a_frozen_worker_is_killed_and_its_trial_ends_elsewhere(tmp_path: Path) 
     assert [str(record.state) for record in records] == ["complete", "complete"]
     assert sorted(record.attempts for record in records) == [0, 1]
     assert sorted(int(record.extra.get("hangs", 0)) for record in records) == [0, 1]
+
+
+def test_that_mlflow_is_back_is_told_though_the_search_had_ended_before(
+        folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(outage, "_SPEAK_AFTER", 0.0)
+    monkeypatch.setattr("seqsweep.pipeline._Run._mlflow_problem", lambda run: "MLflow does not answer")
+    package.submit(forecasting(folder / "load.csv", name="back", register=None, budget={"max_trials": 1}),
+                   settings_in(folder))
+    said = capsys.readouterr().err
+    assert "MLflow does not answer, for" in said
+    assert said.count("MLflow is back after") == 1
