@@ -130,6 +130,7 @@ def test_arguments_of_what_learns_are_parameters(folder: Path) -> None:
     ("Needy", {"power": {"value": 2}, "table": {"value": 1}}, "table of Needy cannot be searched"),
     ("Wide", {"width": {"value": 4}}, "argument width, and an argument of Tiny is called so"),
     ("Short", {}, "Short(task, model, data)"),
+    ("Steep", {"weight": {"min": -1e308, "max": 1e308}}, "further than a number can tell"),
     ("Placed", {"w": {"value": 3.0}}, "w of Placed cannot be searched"),
     ("Nameless", {"w": {"value": 3.0}}, "Nameless needs w, which seqsweep does not give"),
     ("Private", {}, "Private needs _w, which"),
