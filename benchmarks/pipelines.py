@@ -53,8 +53,8 @@ HOUSE = ROOT / "platform" / "seqsweep"
 ROOMS = ("config", "data", "evaluation", "models", "search", "sweep", "tasks", "training", "promotion.py", "records.py")
 """The code that decides a figure or a verdict; what prints, stores, projects and serves is not among it."""
 ASIDE_OF = ("config/entries.py", "config/schema.py", "config/describe.py", "config/problems.py", "config/own.py",
-            "config/code_files.py", "data/checks.py", "training/export.py", "training/contract.py",
-            "training/verify.py")
+            "config/code_files.py", "config/consistency.py", "data/checks.py", "training/export.py",
+            "training/contract.py", "training/verify.py")
 """Files of these rooms that refuse, tell, read own code, export or examine: no figure of a row follows from them."""
 BEGIN, END = "<!-- results: written by benchmarks/pipelines.py -->", "<!-- /results -->"
 HEAD = ["| pipeline | what it tells | test part | best baseline | target | published | who wins | how it was run |",

@@ -8,7 +8,7 @@ from seqsweep.config.sweep import Sweep
 from seqsweep.errors import NotFound
 from seqsweep.store.lease import Lease
 from seqsweep.store.records import Store, SweepRecord
-from seqsweep.submission import FORKED_FROM, PARENT_UID, TOLD, differences, digest, identity, specification
+from seqsweep.submission import COMPARED, FORKED_FROM, PARENT_UID, TOLD, differences, digest, identity, specification
 
 if TYPE_CHECKING:
     from seqsweep.search.heritage import Heritage
@@ -50,7 +50,7 @@ def _told(store: Store, parent: SweepRecord, sweep: Sweep, record: SweepRecord) 
     from seqsweep.search.heritage import Heritage  # imports Optuna, which Ray's start need not wait for
 
     old, new = specification(Sweep.model_validate_json(parent.spec)), specification(sweep)
-    changes = [line for key in ("task", "model", "metric") for line in differences(old.get(key), new.get(key), key)]
+    changes = [line for key in COMPARED for line in differences(old.get(key), new.get(key), key)]
     if changes:
         return None, f"values of {parent.name} cannot be compared ({'; '.join(changes)})"
     if parent.data_hash != record.data_hash:

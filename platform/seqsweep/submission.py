@@ -22,8 +22,8 @@ FORKED_FROM, PARENT_UID, TOLD = "forked_from", "forked_from_uid", "forked_trials
 """Facts of a fork: its parent's name and uid, and how many of the parent's trials its search was told."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LONGEST = 160
-_COMPARED = ("task", "model", "metric", "data", "prepare", "split")
-"""Values of trials can be told to another sweep only where these are the same."""
+COMPARED = ("task", "model", "metric")
+"""Values of trials are told to a fork only where these, and the prepared data, are the same."""
 
 
 def enter(store: Store, sweep: Sweep, document: str, parent: str = "") -> SweepRecord:
@@ -44,9 +44,9 @@ def enter(store: Store, sweep: Sweep, document: str, parent: str = "") -> SweepR
                                "give the fork a name that is free"))
     was = specification(Sweep.model_validate_json(record.spec))  # keys that are younger than it have their defaults
     if identity(was) != identity(spec) and store.trials(sweep.name, curves=False, limit=1):
-        raise changed(sweep.name, "differs from the sweep stored under this name",
-                      differences(_deciding(was), _deciding(spec)),
-                      told=all(was.get(key) == spec.get(key) for key in _COMPARED))
+        before, now = _deciding(was), _deciding(spec)
+        told = all(before.get(key) == now.get(key) for key in (*COMPARED, "data", "prepare", "split"))
+        raise changed(sweep.name, "differs from the sweep stored under this name", differences(before, now), told)
     return record
 
 

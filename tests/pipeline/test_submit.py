@@ -193,7 +193,8 @@ def test_changed_data_are_refused(place: Path, settings: Settings) -> None:
     before = table(settings, "moving", times=True)
     write_series(place / "moving.csv", seed=1)
     with pytest.raises(Conflict, match=r"the data, or .*, have changed .*:\n.*moving\.csv: columns with other "
-                       r"values: load, promo; the first change is in rows 2 to 3\n.*`--fork NAME`"):
+                       r"values: load, promo; the first change is in rows 2 to 3\n"
+                       r".*`--fork NAME`.*, whose search starts anew"):
         seqsweep.submit(document | {"budget": {"max_trials": 2}}, settings)
     assert table(settings, "moving", times=True) == before
     write_series(place / "moving.csv")

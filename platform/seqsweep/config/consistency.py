@@ -125,8 +125,9 @@ def _check_task(draft: Draft) -> None:
     if isinstance(task, AnomalyConfig) and task.scorer == "autoencoder" and "naive_season" in draft.sweep.parameters:
         draft.refuse(("parameters", "naive_season"), "an auto-encoder forecasts nothing that a season corrects",
                      "remove it, or scorer: forecast", key=True)
-    elsewhere = () if isinstance(task, WindowTask) else ("naive_season", "window_norm", "decoder")
-    for name in elsewhere if isinstance(task, ForecastingConfig) else ("highway", *elsewhere):
+    unread = () if isinstance(task, ForecastingConfig) else ("highway",) if isinstance(task, WindowTask) else (
+        "highway", "naive_season", "window_norm", "decoder")
+    for name in unread:
         if name in draft.sweep.parameters and not draft.fields.is_own(name):
             draft.refuse(("parameters", name), f"{name} is for forecasting, and the task is {task.type}", "remove it",
                          key=True)

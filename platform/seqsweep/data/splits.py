@@ -114,8 +114,9 @@ def _by_hash(table: Table, sizes: dict[int, Extent], config: SplitConfig) -> lis
     position_S = hash_position(h_S)
     # rounding: 10 * (0.1 + 0.2) is a little more than 3
     is_test_S, is_val_S = position_S < round(10 * test, 9), position_S < round(10 * (test + val), 9)
-    free_S = ~is_test_S & (table.part_T[table.first_S] == TRAIN)
-    fold_S = h_S // 10_000 % config.folds if table.group_S else _dealt(table, h_S, free_S, config.folds)
+    fold_S = h_S // 10_000 % config.folds
+    if config.folds > 1 and not table.group_S:
+        fold_S = _dealt(table, h_S, ~is_test_S & (table.part_T[table.first_S] == TRAIN), config.folds)
     draws = []
     for fold in range(config.folds):
         held_S = is_val_S if config.folds == 1 else fold_S == fold
