@@ -101,7 +101,7 @@ class AutoEncoder(Detector):
     def forward(self, batch: Batch) -> Tensor:
         """Return the windows `(B, L, D)` in scaled units."""
         window_BLF = batch.x_BLF
-        norm = window_norm(self.model.window_norm, window_BLF[:, :-1].index_select(2, self.targets_D))
+        norm = window_norm(self.model.window_norm, window_BLF[:, :-1], self.targets_D)
         if norm:
             targets_BLD = (window_BLF.index_select(2, self.targets_D) - norm.level_B1D) / norm.spread_B1D
             window_BLF = window_BLF.index_copy(2, self.targets_D, targets_BLD)

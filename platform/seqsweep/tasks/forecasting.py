@@ -32,6 +32,8 @@ class Forecaster(Learner):
         _check(task, model)
         self.task, self.model = task, model
         self.register_buffer("targets_D", torch.tensor(info.targets), persistent=False)
+        first, last = info.targets[0], info.targets[-1]
+        self._together = slice(first, last + 1) if info.targets == tuple(range(first, last + 1)) else None
         self.register_buffer("known_K", torch.tensor(info.known, dtype=torch.int64), persistent=False)
         self.encoder = build_encoder(model, len(info.features))
         sizes = (self.encoder.output_size, len(info.known), len(info.static_features), task.horizon,
@@ -45,7 +47,7 @@ class Forecaster(Learner):
     def forward(self, batch: Batch) -> Tensor:
         """Return forecasts `(B, horizon, D, Q)` in scaled units."""
         past_BTF, known_BHK = self._past(batch), self._known(batch)
-        norm = window_norm(self.model.window_norm, past_BTF.index_select(2, self.targets_D))
+        norm = window_norm(self.model.window_norm, past_BTF, self.targets_D)
         if norm:
             targets_BTD = (past_BTF.index_select(2, self.targets_D) - norm.level_B1D) / norm.spread_B1D
             past_BTF = past_BTF.index_copy(2, self.targets_D, targets_BTD)
@@ -94,7 +96,10 @@ class Forecaster(Learner):
         return batch.x_BLF[:, self.task.context:].index_select(2, self.known_K)
 
     def _future(self, batch: Batch) -> Tensor:
-        return batch.x_BLF[:, self.task.context:].index_select(2, self.targets_D)
+        future_BHF = batch.x_BLF[:, self.task.context:]
+        if self._together:  # a view costs nothing; the gather was a quarter of the loss
+            return future_BHF[..., self._together]
+        return future_BHF.index_select(2, self.targets_D)
 
     def _observed(self, batch: Batch) -> Tensor | None:
         return None if batch.observed_BLD is None else batch.observed_BLD[:, self.task.context:]
@@ -118,10 +123,11 @@ class WindowNorm(NamedTuple):
     spread_B1D: Tensor
 
 
-def window_norm(kind: Literal["none", "last", "standard"], targets_BTD: Tensor) -> WindowNorm | None:
-    """Return what to take out of windows of these targets."""
+def window_norm(kind: Literal["none", "last", "standard"], past_BTF: Tensor, targets_D: Tensor) -> WindowNorm | None:
+    """Return what to take out of the targets of windows with these rows before them."""
     if kind == "none":
         return None
+    targets_BTD = past_BTF.index_select(2, targets_D)
     if kind == "last":
         return WindowNorm(targets_BTD[:, -1:], torch.ones_like(targets_BTD[:, -1:]))
     variance_B1D, mean_B1D = torch.var_mean(targets_BTD, dim=1, keepdim=True, correction=0)

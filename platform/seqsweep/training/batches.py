@@ -81,19 +81,19 @@ class Loader:
             borrow(column[order] if len(column) else column).to(self.device)
             for column in (samples.start_N, samples.length_N, samples.series_N, samples.label_N, samples.target_N))
         target = target.to(self.arrays.values_TF.dtype)
-        key = None if keys is None else torch.from_numpy(keys).to(self.device)
-        for step in range(self.steps):
-            these = (..., slice(step * self.batch_size, (step + 1) * self.batch_size))
-            rows = start[these]
+        steps = (torch.split(each, self.batch_size, -1) if len(each) else (each,) * self.steps  # empty: of other tasks
+                 for each in (start, length, series, label, target))
+        keys_S = [None] * self.steps if keys is None else torch.from_numpy(keys).to(self.device).unbind(-1)
+        for step, (rows, length_B, series_B, label_B, target_B) in enumerate(zip(*steps, strict=True)):
             if self.equal:
-                x_BLF, length_B = _cut(self.windows_NLF, rows), None
+                x_BLF, lengths = _cut(self.windows_NLF, rows), None
                 observed = None if self.observed_NLD is None else _cut(self.observed_NLD, rows)
             else:
-                longest = self.longest if order.ndim > 1 else int(samples.length_N[order[these]].max())
-                length_B, observed = length[these], None
-                x_BLF = _padded(self.arrays.values_TF, rows, length_B, longest)
-            yield Batch(self.arrays, x_BLF, length_B, series[these], label[these], observed,
-                        None if key is None else key[..., step], start_B=rows, target_B=target[these])
+                these = order[..., step * self.batch_size:(step + 1) * self.batch_size]
+                longest = self.longest if order.ndim > 1 else int(samples.length_N[these].max())
+                x_BLF, lengths, observed = _padded(self.arrays.values_TF, rows, length_B, longest), length_B, None
+            yield Batch(self.arrays, x_BLF, lengths, series_B, label_B, observed, keys_S[step], start_B=rows,
+                        target_B=target_B)
 
 
 def _windows(values_TX: Tensor, length: int) -> Tensor:

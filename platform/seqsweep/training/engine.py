@@ -5,6 +5,7 @@ Shapes: K trials, S steps of an epoch, B samples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
@@ -228,7 +229,7 @@ def train(engine: Engine, epochs: Sequence[int], factors: Sequence[float], micro
     keys = [fold.keys(epoch) for fold, epoch in zip(folds, epochs, strict=True)]
     table: list[Tensor] = []
     rates = [0.0] * len(folds)
-    alive_K = np.ones(len(folds), dtype=bool)
+    alive = [True] * len(folds)
     for step, batch in enumerate(engine.batches(orders, keys)):
         rates = [fold.rate(epoch, step, factor) for fold, epoch, factor in zip(folds, epochs, factors, strict=True)]
         loss_K, weight_K = engine.backward(batch, micro)
@@ -236,8 +237,9 @@ def train(engine: Engine, epochs: Sequence[int], factors: Sequence[float], micro
         engine.clear()
         table.append(torch.stack([loss_K, weight_K, norm_K]))
         if first.device.type == "cpu":
-            alive_K &= np.isfinite(table[-1].numpy()).all(0)
-            if not alive_K.any():
+            of_each = zip(alive, *table[-1].tolist(), strict=True)
+            alive = [one and all(map(math.isfinite, figures)) for one, *figures in of_each]
+            if not any(alive):
                 break
         yield
     figures_S3K = torch.stack(table).cpu().double().numpy()
