@@ -178,7 +178,9 @@ class _Run:
         self._keep_outline(data[0])
         sizes = ", ".join(f"{len(data[0].parts.get(part, ())):,} {part}" for part in ("train", "val", "test"))
         folds = f" in {len(data)} folds" if len(data) > 1 else ""
-        self.observer.stage("prepare", f"{sizes} samples{folds}, {len(data[0].info.features)} features")
+        info = data[0].info
+        added = f", {info.added_rows:,} missing rows added" if info.added_rows else ""
+        self.observer.stage("prepare", f"{sizes} samples{folds}, {len(info.features)} features{added}")
         if said := tell_parent(self.store, self.lease, self.sweep):
             self.observer.stage("fork", said)
         return data

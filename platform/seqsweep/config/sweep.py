@@ -65,7 +65,8 @@ class PrepareConfig(Config):
     code: Code | None = Field(default=None, exclude_if=is_none)
     """The file's text, which the loader fills in."""
     fill: Literal["refuse", "interpolate", "forward", "zero", "mean"] = "refuse"
-    """Missing values: refuse them, or fill from the past and neighbours of the same series."""
+    """Missing values: refuse them, or fill from the past and neighbours of the same series. In forecasting a step that
+    no row was given for is a row of missing values; a target that was filled counts in no loss and no metric."""
     indicator: bool = False
     """Add a 0/1 column for each column with missing values."""
     elapsed: bool = False

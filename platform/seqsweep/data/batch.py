@@ -58,6 +58,8 @@ class DataInfo(Config):
     """Categories of each static text column, in the order of their one-hot columns."""
     static_scaling: Scaling | None = None
     """Of the static number columns, in the order of `static_features`; None where there are none."""
+    added_rows: int = 0
+    """Rows that no file holds, added for steps without one and filled as missing values are."""
     columns: tuple[str, ...]
     """Raw value columns in the order they are read, before derived ones are added."""
     raw: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ import pandas as pd
 from seqsweep.config.sweep import DataConfig, MetricConfig, PrepareConfig
 from seqsweep.config.tasks import AnomalyConfig, ClassificationConfig, ForecastingConfig, WindowTask
 from seqsweep.data.calendar import Frequency
+from seqsweep.data.gaps import count_missing, with_missing_rows
 from seqsweep.data.problems import Problems
 from seqsweep.data.table import TEST, TRAIN, VAL, Table, Task, target_columns
 from seqsweep.errors import Problem
@@ -31,7 +32,7 @@ def with_times(table: Table, task: Task, data: DataConfig, prepare: PrepareConfi
     elif data.start is not None:
         problems.add("start", "data.start", "it is set beside data.time", "only one of the two")
     else:
-        table = _checked_times(table, frequency, task, problems)
+        table = _checked_times(table, frequency, task, prepare, problems)
     if prepare.calendar and table.time != "timestamp" and not problems:
         problems.add("calendar", "prepare.calendar", "the rows have no times",
                      "data.time: a column of times, or data.start and data.freq")
@@ -54,9 +55,10 @@ def _times_from_start(table: Table, data: DataConfig, frequency: Frequency | Non
     return table
 
 
-def _checked_times(table: Table, frequency: Frequency | None, task: Task, problems: Problems) -> Table:
-    """Check order, and for forecasts equal steps. Where anomalies are sought, clocks may be wrong: rows are taken as
-    they follow.
+def _checked_times(table: Table, frequency: Frequency | None, task: Task, prepare: PrepareConfig,
+                   problems: Problems) -> Table:
+    """Check order, and for forecasts equal steps, where rows may be added if missing values are filled. Where anomalies
+    are sought, clocks may be wrong: rows are taken as they follow.
     """
     times_T = table.times_T
     assert times_T is not None  # noqa: S101  (the caller has looked)
@@ -82,14 +84,22 @@ def _checked_times(table: Table, frequency: Frequency | None, task: Task, proble
         found = Frequency("", nanoseconds=commonest)
     else:
         found = frequency or Frequency.of_step(commonest, times_T[nexts - 1], times_T[nexts])
-    uneven = found.steps(times_T[nexts - 1], times_T[nexts]) != 1
-    if not uneven.any():
+    steps_T = np.ones(len(times_T))
+    steps_T[nexts] = found.steps(times_T[nexts - 1], times_T[nexts])
+    uneven = np.flatnonzero(steps_T != 1)
+    if not len(uneven):
         return replace(table, frequency=found)
-    if isinstance(task, ForecastingConfig):
-        name = found.text or f"{commonest * table.time_unit:g}"
-        problems.add_each("irregular steps", nexts[uneven], lambda t: Problem(
-            table.where(t), f"{shown(t)} follows {shown(t - 1)}{_of(table, t)}, but a step is {name}",
-            "a row for each step (leave the missing values empty and set prepare.fill), or the right data.freq"))
+    if not isinstance(task, ForecastingConfig):
+        return replace(table, frequency=frequency)
+    lacking = count_missing(steps_T)
+    if lacking and prepare.fill != "refuse":
+        return with_missing_rows(replace(table, frequency=found), steps_T, found)
+    name = found.text or f"{commonest * table.time_unit:g}"
+    right = f"prepare.fill: forward or interpolate, which adds missing rows too ({lacking:,})" if lacking else \
+        "a row for each step"
+    problems.add_each("irregular steps", uneven, lambda t: Problem(
+        table.where(t), f"{shown(t)} follows {shown(t - 1)}{_of(table, t)}, but a step is {name}",
+        f"{right}, or the right data.freq"))
     return replace(table, frequency=frequency)
 
 

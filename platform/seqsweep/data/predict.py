@@ -120,7 +120,8 @@ def _static(info: DataInfo) -> StaticLayout:
 
 def _info(table: Table, info: DataInfo) -> DataInfo:
     """The training data's facts, with the series and time unit of the new ones."""
-    return info.model_copy(update={"series": table.series, "time": table.time, "time_unit": table.time_unit})
+    return info.model_copy(update={"series": table.series, "time": table.time, "time_unit": table.time_unit,
+                                   "added_rows": table.added_rows})
 
 
 def _windows(table: Table, task: WindowTask, prepare: PrepareConfig, info: DataInfo, last: bool,

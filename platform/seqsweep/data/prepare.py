@@ -100,7 +100,7 @@ def _fold(table: Table, sweep: Sweep, split: Split, part_T: npt.NDArray[np.int8]
         freq=frequency.text if frequency else "", time=table.time, time_unit=table.time_unit,
         time_step=frequency.nanoseconds if frequency and table.times_T is not None else 0,
         start=sweep.data.start or "", seasons=_seasons(table, config),
-        mase_season=sweep.metric.season or 0, data_hash=name)
+        mase_season=sweep.metric.season or 0, added_rows=table.added_rows, data_hash=name)
     figures = figures_of(table, scaling, config, task)
     begin, end = runs(part_T, table.bounds)
     features = assemble(table, layout, figures, info.fill_values, config, np.repeat(end, end - begin), train_T)

@@ -138,6 +138,8 @@ class Table:
     time: Literal["", "timestamp", "number"] = ""
     time_unit: float = 1.0
     frequency: Frequency | None = None
+    added_rows: int = 0
+    """Rows that are in no file, added for steps without one."""
     outlines: tuple[Outline, ...] = ()
     """Of the files."""
     raw: tuple[str, ...] = ()

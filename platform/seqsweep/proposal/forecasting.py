@@ -238,9 +238,12 @@ class _Facts:
 
     def _prepare_line(self, sizes: _Sizes, calendar: list[str], missing: int, used: Sequence[Column]) -> Line:
         lines = []
-        if missing:
+        rows = self.view.order.missing_rows
+        if missing or rows:
             share = missing / (len(used) * self.view.rows)
-            lines.append(Line("fill", "interpolate", f"{missing:,} values are missing ({share:.1%}); or forward, zero"))
+            what = [f"{missing:,} values are missing ({share:.1%})"] if missing else []
+            what += [f"adds the missing rows, {rows:,} in all"] if rows else []
+            lines.append(Line("fill", "interpolate", "; ".join([*what, "or forward, zero"])))
             if share > 0.02:
                 lines.append(Line("indicator", True, "a 0/1 column tells where a value was filled"))
         heavy = any(_is_heavy(y_T) for y_T in self.series if len(y_T))

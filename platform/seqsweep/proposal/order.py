@@ -15,9 +15,10 @@ import numpy as np
 
 from seqsweep.data.calendar import Frequency
 from seqsweep.data.columns import Ints
+from seqsweep.data.gaps import count_missing
 from seqsweep.errors import InvalidData, Problem
 from seqsweep.proposal.columns import Column, Floats64
-from seqsweep.proposal.page import frequency_words, listed, named
+from seqsweep.proposal.page import listed, named
 
 TIME_WORDS = frozenset({"time", "timestamp", "date", "datetime", "ds", "ts", "t", "step", "day", "hour", "week",
                         "month", "quarter", "year", "period", "second", "seconds", "minute", "minutes", "cycle",
@@ -53,6 +54,10 @@ class Order:
     remarks: tuple[str, ...] = ()
     seasons: tuple[int, ...] = ()
     """Likely seasons in rows, where the frequency does not tell."""
+    gaps: int = 0
+    """Places where rows are missing between two times."""
+    missing_rows: int = 0
+    """Rows that are missing there."""
 
     @cached_property
     def sorted_T(self) -> Ints:  # noqa: N802
@@ -203,14 +208,12 @@ def _timed(time: Column, series: Column | None, code_T: Ints) -> Order:
         remark = (f"{named(time.name)} holds business days, and forecasting needs equal steps: rows are counted "
                   "instead, as if there were no weekends and holidays.")
         return Order(code_T, series, None, time, None, (remark,), seasons=(5,))
-    gaps = frequency.steps(before, after)
-    only_gaps = bool(np.all(gaps == np.round(gaps))) and uneven <= _GAPS * len(before) and not is_number
-    step = f"a step is {frequency_words(frequency)}, but {uneven:,} of {len(before):,} are not" if only_gaps else \
-        "the steps are not equal"
-    remark = (f"{named(time.name)}: {step}, and forecasting needs a row for each step: rows are counted instead, as if "
-              "nothing were missing." + (" Better: add the missing rows, with empty values, and name the column in "
-                                         "data.time." if only_gaps else ""))
-    return Order(code_T, series, None, time, frequency if only_gaps else None, (remark,))
+    lacking = count_missing(frequency.steps(before, after))
+    if lacking and uneven <= _GAPS * len(before) and not is_number:
+        return Order(code_T, series, time, frequency=frequency, gaps=uneven, missing_rows=lacking)
+    remark = (f"{named(time.name)}: the steps are not equal, and forecasting needs a row for each step: rows are "
+              "counted instead, as if nothing were missing.")
+    return Order(code_T, series, None, time, None, (remark,))
 
 
 def _weekday(stamps_T: Ints) -> Ints:

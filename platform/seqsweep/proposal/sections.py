@@ -22,6 +22,7 @@ def reading(view: View, *, evenly: bool = True) -> list[str]:
         found.append(f"{named(order.series.name)} tells the series apart.")
     if order.time is not None:
         step = f", {frequency_words(order.frequency)} apart" if order.frequency and order.frequency.text else ""
+        step += f" but for {order.gaps:,} gap{'s' * (order.gaps > 1)}" if order.gaps else ""
         found.append(f"{named(order.time.name)} is the time of each row{step}.")
     elif order.set_aside is not None and not evenly:
         return [" ".join([*found, f"{named(order.set_aside.name)} is the time of each row; the steps are not equal."])]

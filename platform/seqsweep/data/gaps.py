@@ -1,0 +1,43 @@
+"""Rows for the steps that no row of a series was given for.
+
+Shapes: T rows of all series end to end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from seqsweep.data.calendar import Frequency
+from seqsweep.data.table import Table
+
+
+def count_missing(steps_T: npt.NDArray[np.float64]) -> int:
+    """Count the rows that lack where a row comes `steps_T` steps after the one before in its series (1 at its first).
+
+    0 where none are to be added: rows lie between two steps, or so many lack that the step was taken for less than it
+    is. Of business days 2 rows lack for 5 that are there.
+    """
+    lacking = int(steps_T.sum()) - len(steps_T)
+    are_whole = bool(np.all(steps_T == np.round(steps_T)) and np.all(steps_T >= 1))
+    return lacking if are_whole and 2 * lacking <= len(steps_T) else 0
+
+
+def with_missing_rows(table: Table, steps_T: npt.NDArray[np.float64], frequency: Frequency) -> Table:
+    """Add the rows that lack, without any value, at their times; each is of the part of the row before it."""
+    more_T = np.append(steps_T[1:].astype(np.int64), 1)  # of each row and of those that lack behind it
+    more_T[table.bounds[1:] - 1] = 1
+    bounds = np.concatenate([[0], np.cumsum(more_T)])[table.bounds]
+    from_T = np.repeat(np.arange(len(more_T)), more_T)
+    first_T = np.cumsum(more_T) - more_T
+    added_T = np.arange(len(from_T)) > first_T[from_T]
+    assert table.times_T is not None  # noqa: S101 - steps are counted between times
+    times_T = table.times_T[from_T]
+    for t in np.flatnonzero(more_T > 1):
+        lacking = np.arange(1, more_T[t])
+        times_T[first_T[t] + lacking] = frequency.advance(int(table.times_T[t]), lacking)
+    return replace(table, values_TR=np.where(added_T[:, None], np.nan, table.values_TR[from_T]), bounds=bounds,
+                   file_T=table.file_T[from_T], row_T=np.where(added_T, 0, table.row_T[from_T]),
+                   part_T=table.part_T[from_T], times_T=times_T, added_rows=int(added_T.sum()))
