@@ -84,12 +84,37 @@ def test_csv_without_a_name_for_a_column_leaves_it_out(tmp_path: Path, table: pd
     assert list(read_frame(tmp_path / "t.csv").columns) == ["id", "y", "n"]
 
 
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+@pytest.mark.parametrize("decimal", [".", ","])
+def test_other_separators_and_decimal_commas(tmp_path: Path, table: pd.DataFrame, separator: str, decimal: str) -> None:
+    table["kind"] = ["a, b", "1,5", "c"] * 2 + ["d"]
+    table.loc[2, "y"] = np.nan
+    table.to_csv(tmp_path / "t.csv", index=False, sep=separator, decimal=decimal)
+    read = read_frame(tmp_path / "t.csv", text={"id", "kind"})
+    pd.testing.assert_frame_equal(read.reset_index(drop=True), table.astype(read.dtypes))
+    assert np.array_equal(read["y"], table["y"], equal_nan=True)  # to the bit
+    table.drop(columns="kind").to_csv(tmp_path / "t.csv", index=False, header=False, sep=separator, decimal=decimal)
+    named = read_frame(tmp_path / "t.csv", text={"id"}, names=["id", "y", "n"])
+    assert np.array_equal(named["y"], table["y"], equal_nan=True)
+
+
+def test_points_in_files_with_semicolons_are_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("day;when;y\n1.2.2024;12:30;1.5\n2.2.2024;13,5;2\n")
+    read = read_frame(tmp_path / "t.csv", text={"when"})
+    assert read["y"].tolist() == [1.5, 2.0]
+    assert read["day"].tolist() == ["1.2.2024", "2.2.2024"]
+
+
 @pytest.mark.parametrize(("content", "place", "words"), [
     (b"", "t.csv", "empty"),
     (b"\n1,2\n", "t.csv:1", "first line is empty"),
     (b"a,b,a\n1,2,3\n", "t.csv:1", "named twice: a"),
     (b"1,2\n3,4\n", "t.csv:1", "first line holds numbers"),
-    (b"a;b\n1;2\n", "t.csv:1", "separated by commas"),
+    (b"a;b\n1,5;2\n3;4.25\n", "t.csv, row 3, column b", "'4.25', but other numbers of the file have a decimal comma"),
+    (b"a;b\n1,5;1.234\n3;4.250\n", "t.csv, row 2, column b", "one way to write numbers"),
+    (b"a;b\n1;2\n3;4;5\n", "t.csv:3", "3 fields where the header has 2"),
+    (b"a;b;a\n1;2;3\n", "t.csv:1", "named twice: a"),
+    (b"1;2\n3;4\n", "t.csv:1", "first line holds numbers"),
     (b"a,b\n1,2\n3,4,5\n", "t.csv:3", "3 fields where the header has 2"),
     (b"a,b\n1,2,9\n3,4,9\n", "t.csv:2", "header"),
     (b"a,b\n1,2\n\n\"x,4\n5,6\n", "t.csv", "quotes are closed"),

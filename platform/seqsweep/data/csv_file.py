@@ -1,4 +1,7 @@
-"""Tables as text, UTF-8, plain or gzipped: CSV, and columns between spaces or tabs; with a header line, or named."""
+"""Tables as text, UTF-8, plain or gzipped: CSV, and columns between spaces or tabs; with a header line, or named.
+
+Where the header has no comma, columns may lie between semicolons, tabs or bars, and numbers have a decimal comma.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ from seqsweep.errors import InvalidData, Problem
 
 _MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "<NA>", "#N/A", "?"]
 """How a missing number is written. In text columns only an empty field is missing: NA is a country."""
+_SEPARATORS = (",", ";", "\t", "|")
+_DECIMAL = r"\s*[+-]?\d+{}\d+(?:[eE][+-]?\d+)?\s*"
 
 
 def read_csv(path: Path, text: Collection[str], columns: Collection[str] | None, names: Sequence[str] = (),
@@ -27,8 +32,13 @@ def read_csv(path: Path, text: Collection[str], columns: Collection[str] | None,
     `names`: of the columns where the first line is no header, which is to say that it holds a number.
     """
     try:
-        header, lines = _header(path, names, separator)
+        header, lines, separator = _header(path, names, separator)
         frame = _read(path, header, lines, text, columns, separator)
+        if separator not in (",", " ") and _first(frame, ",", text):
+            frame = _read(path, header, lines, text, columns, separator, decimal=",")
+            if points := _first(frame, ".", text):
+                raise InvalidData(Problem(f"{path}, row {points[0]}, column {points[1]}", f"{points[2]!r}, but other "
+                                          "numbers of the file have a decimal comma", "one way to write numbers"))
     except UnicodeDecodeError as error:
         raise InvalidData(_not_utf8(path)) from error
     except (EOFError, zlib.error) as error:
@@ -47,16 +57,38 @@ def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
     return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
 
 
-def _header(path: Path, given: Sequence[str], separator: str) -> tuple[list[str], int]:
+def _first(frame: pd.DataFrame, point: str, text: Collection[str]) -> tuple[int, str, str] | None:
+    """Row, column and entry of the first number with such a decimal point, of columns that hold more than numbers."""
+    for name in frame.columns.difference(list(text), sort=False):
+        if not pd.api.types.is_numeric_dtype(frame[name].dtype):
+            entries = frame[name].dropna().astype(str)
+            found = entries[entries.str.fullmatch(_DECIMAL.format(re.escape(point)))]
+            if len(found):
+                return int(found.index[0]), name, found.iloc[0]
+    return None
+
+
+def _separated(first: str, given: Sequence[str]) -> tuple[list[str], str]:
+    """Split the first line at the first separator that gives as many names as `given`, or else several."""
+    found = {separator: [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
+             for separator in _SEPARATORS}
+    fitting = [each for each, names in found.items() if len(names) == len(given)]
+    several = [each for each, names in found.items() if len(names) > 1]
+    separator = [*fitting, *several, ","][0]
+    return found[separator], separator
+
+
+def _header(path: Path, given: Sequence[str], separator: str) -> tuple[list[str], int, str]:
     """Read the column names, and say how many lines they take: none where they are `given` and there is no header.
 
-    Raises InvalidData for a repeated name, or a first line of numbers that nobody named.
+    Also what separates columns: in place of commas it may be something else. Raises InvalidData for a repeated name, or
+    a first line of numbers that nobody named.
     """
     with _open(path) as stream:
         first = stream.readline().decode("utf-8-sig")
     where = f"{path}:1"
     try:
-        names = first.split() if separator == " " else [name.strip() for name in next(csv.reader([first]), [])]
+        names, separator = (first.split(), " ") if separator == " " else _separated(first, given)
     except csv.Error as error:
         raise InvalidData(Problem(where, f"the first line cannot be read: {error}",
                                   "names between commas, and lines that end in LF or CRLF")) from error
@@ -65,16 +97,15 @@ def _header(path: Path, given: Sequence[str], separator: str) -> tuple[list[str]
     if given and any(_is_number(name) for name in names):
         if len(given) != len(names):
             raise InvalidData(Problem(where, f"{len(names)} columns", f"data.columns names {len(given)}"))
-        return list(given), 0
+        return list(given), 0, separator
     if repeated := sorted({name for name in names if name and names.count(name) > 1}):
         raise InvalidData(Problem(where, f"columns named twice: {', '.join(repeated)}", "a name for each column"))
     if all(_is_number(name) for name in names if name):
         raise InvalidData(Problem(where, "the first line holds numbers", "the first line names the columns, or "
                                   "data.columns does"))
-    if len(names) == 1 and re.search(r"[;\t|]" if separator == "," else "[,;|]", names[0]):
-        raise InvalidData(Problem(where, f"one column, named {names[0]!r}", "columns are separated by commas"
-                                  if separator == "," else "columns are separated by spaces or tabs"))
-    return names, 1
+    if len(names) == 1 and separator == " " and re.search("[,;|]", names[0]):
+        raise InvalidData(Problem(where, f"one column, named {names[0]!r}", "columns are separated by spaces or tabs"))
+    return names, 1, separator
 
 
 def _is_number(text: str) -> bool:
@@ -86,7 +117,7 @@ def _is_number(text: str) -> bool:
 
 
 def _read(path: Path, header: list[str], lines: int, text: Collection[str], columns: Collection[str] | None,
-          separator: str) -> pd.DataFrame:
+          separator: str, decimal: str = ".") -> pd.DataFrame:
     """Read the rows below the header's lines."""
     names = [name or f"\0{i}" for i, name in enumerate(header)]
     used = [name for name in names if name[0] != "\0" and (columns is None or name in columns)]
@@ -98,7 +129,7 @@ def _read(path: Path, header: list[str], lines: int, text: Collection[str], colu
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = pd.read_csv(
                 path, sep=r"\s+" if separator == " " else separator, names=names, header=0 if lines else None,
-                index_col=False, encoding="utf-8-sig", dtype=kinds, low_memory=False,
+                index_col=False, encoding="utf-8-sig", dtype=kinds, low_memory=False, decimal=decimal,
                 keep_default_na=False, na_values={name: [""] if name in as_text else _MISSING for name in used},
                 skip_blank_lines=len(names) > 1)
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
