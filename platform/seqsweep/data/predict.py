@@ -14,7 +14,7 @@ from seqsweep.config.tasks import ForecastingConfig, RegressionConfig, WindowTas
 from seqsweep.data.batch import DataInfo, Prepared, indicator_name
 from seqsweep.data.build import build_table
 from seqsweep.data.calendar import Frequency
-from seqsweep.data.checks import check_lengths, check_missing, with_times
+from seqsweep.data.checks import check_lengths, check_missing
 from seqsweep.data.features import Features, Layout, StaticLayout, assemble
 from seqsweep.data.identity import row_keys, sequence_keys
 from seqsweep.data.own import own_columns
@@ -24,6 +24,7 @@ from seqsweep.data.scaling import Figures, figures_of
 from seqsweep.data.sources import Source
 from seqsweep.data.table import TRAIN, VAL, Ints, Table, Task, roles_of, target_columns
 from seqsweep.data.targets import ending_samples
+from seqsweep.data.times import with_times
 from seqsweep.data.wide import is_melted, melted
 from seqsweep.data.windows import runs, target_rows, usable, window_origins
 from seqsweep.errors import InvalidData, InvalidSweep

@@ -11,7 +11,7 @@ from seqsweep.config.sweep import PrepareConfig, Sweep
 from seqsweep.config.tasks import AnomalyConfig, ClassificationConfig, RegressionConfig, WindowTask
 from seqsweep.data.batch import DataInfo, Keys, Prepared, Samples, Scaling
 from seqsweep.data.build import build_table
-from seqsweep.data.checks import check_classes, check_labelled, check_lengths, check_missing, check_targets, with_times
+from seqsweep.data.checks import check_classes, check_labelled, check_lengths, check_missing, check_targets
 from seqsweep.data.features import Features, Layout, StaticLayout, assemble, encode_static, fit_static
 from seqsweep.data.identity import data_hash, row_keys, sequence_keys
 from seqsweep.data.outline import outline
@@ -22,6 +22,7 @@ from seqsweep.data.sources import read_sources, told_apart
 from seqsweep.data.splits import Split, split_table
 from seqsweep.data.table import PARTS, TRAIN, Ints, Table, roles_of, target_columns, value_columns
 from seqsweep.data.targets import check_target, ending_samples, sample_ends, with_targets
+from seqsweep.data.times import with_times
 from seqsweep.data.windows import runs, target_rows, usable, window_origins
 
 _WORDS = {"train": "training", "val": "validation", "test": "test"}
