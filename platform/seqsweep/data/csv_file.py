@@ -8,21 +8,24 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import math
 import re
 import warnings
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from seqsweep.errors import InvalidData, Problem
 
-_MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "<NA>", "#N/A", "?"]
+_MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "<NA>", "#N/A", "?", "-"]
 """How a missing number is written. In text columns only an empty field is missing: NA is a country."""
-_SEPARATORS = (",", ";", "\t", "|")
-_DECIMAL = r"\s*[+-]?\d+{}\d+(?:[eE][+-]?\d+)?\s*"
+_SEPARATORS = (";", "\t", "|", ",")
+_WITH_COMMA = r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?(?:[eE][+-]?\d+)?"
+_THOUSANDS = r"[+-]?\d{1,3}(?:\.\d{3})*"
 
 
 def read_csv(path: Path, text: Collection[str], columns: Collection[str] | None, names: Sequence[str] = (),
@@ -33,12 +36,17 @@ def read_csv(path: Path, text: Collection[str], columns: Collection[str] | None,
     """
     try:
         header, lines, separator = _header(path, names, separator)
-        frame = _read(path, header, lines, text, columns, separator)
-        if separator not in (",", " ") and _first(frame, ",", text):
-            frame = _read(path, header, lines, text, columns, separator, decimal=",")
-            if points := _first(frame, ".", text):
-                raise InvalidData(Problem(f"{path}, row {points[0]}, column {points[1]}", f"{points[2]!r}, but other "
-                                          "numbers of the file have a decimal comma", "one way to write numbers"))
+        used = [name for name in header if name and (columns is None or name in columns)]
+        kinds = {name: "str" if name in used and name in text else "category" for name in header
+                 if name and (name not in used or name in text)}
+        frame = _read(path, header, lines, kinds, separator)[used]
+        if separator not in (",", " "):
+            commas, doubtful = _comma_columns(path, header, lines, separator)
+            for name in [name for name in used if name in doubtful - set(text)][:1]:
+                raise InvalidData(Problem(f"{path}, column {name}", f"1.234 may be 1,234 or 1234 there: column "
+                                          f"{min(commas)} has decimal commas", "numbers without thousands separators"))
+            for name in set(used) & commas - set(text):
+                frame[name] = [_from_comma(entry) for entry in frame[name].astype(object)]
     except UnicodeDecodeError as error:
         raise InvalidData(_not_utf8(path)) from error
     except (EOFError, zlib.error) as error:
@@ -57,25 +65,42 @@ def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
     return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
 
 
-def _first(frame: pd.DataFrame, point: str, text: Collection[str]) -> tuple[int, str, str] | None:
-    """Row, column and entry of the first number with such a decimal point, of columns that hold more than numbers."""
-    for name in frame.columns.difference(list(text), sort=False):
-        if not pd.api.types.is_numeric_dtype(frame[name].dtype):
-            entries = frame[name].dropna().astype(str)
-            found = entries[entries.str.fullmatch(_DECIMAL.format(re.escape(point)))]
-            if len(found):
-                return int(found.index[0]), name, found.iloc[0]
-    return None
+def _comma_columns(path: Path, header: Sequence[str], lines: int, separator: str) -> tuple[set[str], set[str]]:
+    """Find columns of numbers such as 1.234,5, and columns where 1.234 may then be a thousand.
+
+    All columns of the file are looked at, whichever are used: what a number means must not depend on that.
+    """
+    frame = _read(path, header, lines, "category", separator)
+    commas = {str(name) for name in frame for each in [_texts(frame[name].cat.categories)]
+              if each.str.contains(",").any() and each.str.fullmatch(_WITH_COMMA).all()}
+    if not commas:
+        return commas, set()
+    frame = _read(path, header, lines, "str", separator)  # a category that holds numbers alone has lost their points
+    return commas, {str(name) for name in set(frame) - commas for each in [_texts(frame[name].dropna())]
+                    if each.str.contains(".", regex=False).any() and each.str.fullmatch(_THOUSANDS).all()}
 
 
-def _separated(first: str, given: Sequence[str]) -> tuple[list[str], str]:
-    """Split the first line at the first separator that gives as many names as `given`, or else several."""
-    found = {separator: [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
-             for separator in _SEPARATORS}
-    fitting = [each for each, names in found.items() if len(names) == len(given)]
-    several = [each for each, names in found.items() if len(names) > 1]
-    separator = [*fitting, *several, ","][0]
-    return found[separator], separator
+def _texts(entries: Any) -> pd.Series[Any]:
+    return pd.Series(entries, dtype=object).astype(str).str.strip()
+
+
+def _from_comma(entry: Any) -> float:
+    return float(entry.replace(".", "").replace(",", ".")) if isinstance(entry, str) else math.nan
+
+
+def _separated(first: str, second: str, given: Sequence[str]) -> tuple[list[str], str]:
+    """Split the first line at what gives as many fields in the second, and as many as names are `given`.
+
+    Commas come last: where lines fit with both, they are decimal.
+    """
+    found = {separator: [[name.strip() for name in next(csv.reader([line], delimiter=separator), [])]
+                         for line in (first, second)] for separator in _SEPARATORS}
+    counts = {separator: [len(names) for names in each] for separator, each in found.items()}
+    fitting = [each for each, (names, fields) in counts.items() if 1 < names == fields]
+    as_given = [each for each, (names, _) in counts.items() if names == len(given)]
+    several = [each for each in (",", *_SEPARATORS) if counts[each][0] > 1]
+    separator = [*(each for each in fitting if each in as_given), *as_given, *fitting, *several, ","][0]
+    return found[separator][0], separator
 
 
 def _header(path: Path, given: Sequence[str], separator: str) -> tuple[list[str], int, str]:
@@ -85,10 +110,10 @@ def _header(path: Path, given: Sequence[str], separator: str) -> tuple[list[str]
     a first line of numbers that nobody named.
     """
     with _open(path) as stream:
-        first = stream.readline().decode("utf-8-sig")
+        first, second = stream.readline().decode("utf-8-sig"), stream.readline().decode("utf-8", errors="replace")
     where = f"{path}:1"
     try:
-        names, separator = (first.split(), " ") if separator == " " else _separated(first, given)
+        names, separator = (first.split(), " ") if separator == " " else _separated(first, second, given)
     except csv.Error as error:
         raise InvalidData(Problem(where, f"the first line cannot be read: {error}",
                                   "names between commas, and lines that end in LF or CRLF")) from error
@@ -116,29 +141,29 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _read(path: Path, header: list[str], lines: int, text: Collection[str], columns: Collection[str] | None,
-          separator: str, decimal: str = ".") -> pd.DataFrame:
-    """Read the rows below the header's lines."""
+def _read(path: Path, header: Sequence[str], lines: int, kind: Mapping[str, str] | str, separator: str) -> pd.DataFrame:
+    """Read the rows below the header's lines, of columns that have a name. `kind`: of a column, `str` or `category`."""
     names = [name or f"\0{i}" for i, name in enumerate(header)]
-    used = [name for name in names if name[0] != "\0" and (columns is None or name in columns)]
-    as_text = {name for name in used if name in text}
+    named = [name for name in names if name[0] != "\0"]
     # usecols would let rows with a field too many pass; as a category an unused column is small
-    kinds = dict.fromkeys(set(names) - set(used), "category") | dict.fromkeys(as_text, "str")
+    kinds = dict.fromkeys(set(names) - set(named), "category") | (
+        dict.fromkeys(named, kind) if isinstance(kind, str) else dict(kind))
+    as_text = {name for name, each in kinds.items() if each == "str"}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = pd.read_csv(
                 path, sep=r"\s+" if separator == " " else separator, names=names, header=0 if lines else None,
-                index_col=False, encoding="utf-8-sig", dtype=kinds, low_memory=False, decimal=decimal,
-                keep_default_na=False, na_values={name: [""] if name in as_text else _MISSING for name in used},
+                index_col=False, encoding="utf-8-sig", dtype=kinds, low_memory=False,
+                keep_default_na=False, na_values={name: [""] if name in as_text else _MISSING for name in named},
                 skip_blank_lines=len(names) > 1)
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise InvalidData(_ragged(path, len(names), str(error).strip())) from error
-    frame = frame[used]
+    frame = frame[named]
     frame.index = _line_numbers(path, len(frame), lines, blank_is_row=len(names) == 1)
-    if len(names) > 1 or not used:
+    if len(names) > 1 or not named:
         return frame
-    filled = np.flatnonzero(frame[used[0]].notna())
+    filled = np.flatnonzero(frame[named[0]].notna())
     return frame.iloc[:int(filled[-1]) + 1 if len(filled) else 0]
 
 
