@@ -179,7 +179,7 @@ class _Run:
         sizes = ", ".join(f"{len(data[0].parts.get(part, ())):,} {part}" for part in ("train", "val", "test"))
         folds = f" in {len(data)} folds" if len(data) > 1 else ""
         info = data[0].info
-        added = f", {info.added_rows:,} missing rows added" if info.added_rows else ""
+        added = f", {info.added_rows:,} missing row{'s' * (info.added_rows > 1)} added" if info.added_rows else ""
         self.observer.stage("prepare", f"{sizes} samples{folds}, {len(info.features)} features{added}")
         if said := tell_parent(self.store, self.lease, self.sweep):
             self.observer.stage("fork", said)

@@ -75,7 +75,10 @@ def predict_file(reference: str, path: Path, settings: Settings, tell: Tell = la
     """
     _, package = fetch(reference, settings, tell)
     data = package.facts.data
-    return package.predict(read_frame(path, text=(data.series,) if data.series else (), names=data.columns))
+    found = package.predict(read_frame(path, text=(data.series,) if data.series else (), names=data.columns))
+    if added := found.attrs["added_rows"]:
+        tell(f"{path}: {added:,} row{'s were' if added > 1 else ' was'} missing, and filled")
+    return found
 
 
 def export_file(reference: str, path: Path, settings: Settings) -> dict[str, Any]:

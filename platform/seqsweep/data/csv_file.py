@@ -25,7 +25,9 @@ _MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "-NaN", "NULL", "null"
 """How a missing number is written. In text columns only an empty field is missing: NA is a country."""
 _SEPARATORS = (";", "\t", "|", ",")
 _WITH_COMMA = r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?(?:[eE][+-]?\d+)?"
-_THOUSANDS = r"[+-]?\d{1,3}(?:\.\d{3})*"
+_THOUSANDS = r"[+-]?[1-9]\d{{0,2}}(?:{}\d{{3}})*"
+_MOST = 0.5
+"""Share of a column's different entries that are numbers with commas, from which on the others are mistakes."""
 
 
 def read_csv(path: Path, text: Collection[str], columns: Collection[str] | None, names: Sequence[str] = (),
@@ -43,8 +45,10 @@ def read_csv(path: Path, text: Collection[str], columns: Collection[str] | None,
         if separator not in (",", " "):
             commas, doubtful = _comma_columns(path, header, lines, separator)
             for name in [name for name in used if name in doubtful - set(text)][:1]:
-                raise InvalidData(Problem(f"{path}, column {name}", f"1.234 may be 1,234 or 1234 there: column "
-                                          f"{min(commas)} has decimal commas", "numbers without thousands separators"))
+                written = "1,234" if name in commas else "1.234"
+                raise InvalidData(Problem(f"{path}, column {name}", f"{written} may be a thousand or a decimal there: "
+                                          "this file writes numbers with commas", "decimal points, and no thousands "
+                                          "separators"))
             for name in set(used) & commas - set(text):
                 frame[name] = [_from_comma(entry) for entry in frame[name].astype(object)]
     except UnicodeDecodeError as error:
@@ -72,20 +76,25 @@ def _comma_columns(path: Path, header: Sequence[str], lines: int, separator: str
     """
     frame = _read(path, header, lines, "category", separator)
     commas = {str(name) for name in frame for each in [_texts(frame[name].cat.categories)]
-              if each.str.contains(",").any() and each.str.fullmatch(_WITH_COMMA).all()}
+              if each.str.contains(",").any() and each.str.fullmatch(_WITH_COMMA).mean() > _MOST}
     if not commas:
-        return commas, set()
+        return commas, commas
     frame = _read(path, header, lines, "str", separator)  # a category that holds numbers alone has lost their points
-    return commas, {str(name) for name in set(frame) - commas for each in [_texts(frame[name].dropna())]
-                    if each.str.contains(".", regex=False).any() and each.str.fullmatch(_THOUSANDS).all()}
+    texts = {str(name): _texts(frame[name].dropna()) for name in frame}
+    return commas, {name for name, each in texts.items()
+                    for point, other in ([",", "."] if name in commas else [".", ","],)
+                    if each.str.contains(point, regex=False).any() and not each.str.contains(other, regex=False).any()
+                    and each.str.fullmatch(_THOUSANDS.format(re.escape(point))).all()}
 
 
 def _texts(entries: Any) -> pd.Series[Any]:
     return pd.Series(entries, dtype=object).astype(str).str.strip()
 
 
-def _from_comma(entry: Any) -> float:
-    return float(entry.replace(".", "").replace(",", ".")) if isinstance(entry, str) else math.nan
+def _from_comma(entry: Any) -> Any:
+    if not isinstance(entry, str):
+        return math.nan
+    return float(entry.replace(".", "").replace(",", ".")) if re.fullmatch(_WITH_COMMA, entry.strip()) else entry
 
 
 def _separated(first: str, second: str, given: Sequence[str]) -> tuple[list[str], str]:

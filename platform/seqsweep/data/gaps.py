@@ -11,18 +11,23 @@ import numpy as np
 import numpy.typing as npt
 
 from seqsweep.data.calendar import Frequency
-from seqsweep.data.table import Table
+from seqsweep.data.table import Ints, Table
+
+MOST_ADDED = 1_000_000
+"""Rows that are added at most to what a prediction is made from."""
 
 
-def count_missing(steps_T: npt.NDArray[np.float64]) -> int:
+def count_missing(steps_T: npt.NDArray[np.float64], series_T: Ints, *, trained: bool = False) -> int:
     """Count the rows that lack where a row comes `steps_T` steps after the one before in its series (1 at its first).
 
-    0 where none are to be added: rows lie between two steps, or so many lack that the step was taken for less than it
-    is. Of business days 2 rows lack for 5 that are there.
+    0 where none are to be added: rows lie between two steps, or in a series so many lack that the step was taken for
+    less than it is, unless it is `trained`. Of business days 2 rows lack for 5 that are there.
     """
-    lacking = int(steps_T.sum()) - len(steps_T)
-    are_whole = bool(np.all(steps_T == np.round(steps_T)) and np.all(steps_T >= 1))
-    return lacking if are_whole and 2 * lacking <= len(steps_T) else 0
+    if np.any(steps_T != np.round(steps_T)) or np.any(steps_T < 1):
+        return 0
+    lacking_S = np.bincount(series_T, weights=steps_T - 1)
+    few = lacking_S.sum() <= MOST_ADDED if trained else np.all(2 * lacking_S <= np.bincount(series_T))
+    return int(lacking_S.sum()) if few else 0
 
 
 def with_missing_rows(table: Table, steps_T: npt.NDArray[np.float64], frequency: Frequency) -> Table:

@@ -85,7 +85,8 @@ def _read(frame: pd.DataFrame, task: Task, prepare: PrepareConfig, data: DataCon
         problems.add("times", f"{source.name}, column {data.time}", f"it holds {table.time}s",
                      f"{info.time}s, as in training")
         return table
-    table = with_times(table, task, data.model_copy(update={"freq": info.freq or None}), prepare, problems)
+    trained = Frequency(info.freq, round(info.time_step * info.time_unit / table.time_unit)) if info.time_step else None
+    table = with_times(table, task, data.model_copy(update={"freq": info.freq or None}), prepare, problems, trained)
     if problems or not isinstance(task, ForecastingConfig) or table.times_T is None:
         return table
     return _with_step(table, info, problems)

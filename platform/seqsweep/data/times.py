@@ -16,8 +16,12 @@ from seqsweep.data.table import Table, Task
 from seqsweep.errors import Problem
 
 
-def with_times(table: Table, task: Task, data: DataConfig, prepare: PrepareConfig, problems: Problems) -> Table:
-    """Check the times, find the frequency, and give times to rows that have none where `data.start` tells them."""
+def with_times(table: Table, task: Task, data: DataConfig, prepare: PrepareConfig, problems: Problems,
+               trained: Frequency | None = None) -> Table:
+    """Check the times, find the frequency, and give times to rows that have none where `data.start` tells them.
+
+    `trained`: of the training data, where the rows are new.
+    """
     frequency = None
     if data.freq is not None:
         try:
@@ -29,7 +33,7 @@ def with_times(table: Table, task: Task, data: DataConfig, prepare: PrepareConfi
     elif data.start is not None:
         problems.add("start", "data.start", "it is set beside data.time", "only one of the two")
     else:
-        table = _checked_times(table, frequency, task, prepare, problems)
+        table = _checked_times(table, frequency, task, prepare, problems, trained)
     if prepare.calendar and table.time != "timestamp" and not problems:
         problems.add("calendar", "prepare.calendar", "the rows have no times",
                      "data.time: a column of times, or data.start and data.freq")
@@ -53,7 +57,7 @@ def _times_from_start(table: Table, data: DataConfig, frequency: Frequency | Non
 
 
 def _checked_times(table: Table, frequency: Frequency | None, task: Task, prepare: PrepareConfig,
-                   problems: Problems) -> Table:
+                   problems: Problems, trained: Frequency | None) -> Table:
     """Check order, and for forecasts equal steps, where rows may be added if missing values are filled. Where anomalies
     are sought, clocks may be wrong: rows are taken as they follow.
     """
@@ -77,7 +81,11 @@ def _checked_times(table: Table, frequency: Frequency | None, task: Task, prepar
         return replace(table, frequency=frequency)
     values, counts = np.unique(steps, return_counts=True)
     commonest = int(values[np.argmax(counts)])
-    if table.time == "number":
+    if trained is not None and not np.any(trained.steps(times_T[nexts - 1], times_T[nexts]) == 1):
+        trained = None  # other steps: told as such
+    if trained is not None:
+        found = trained
+    elif table.time == "number":
         found = Frequency("", nanoseconds=commonest)
     else:
         found = frequency or Frequency.of_step(commonest, times_T[nexts - 1], times_T[nexts])
@@ -88,12 +96,21 @@ def _checked_times(table: Table, frequency: Frequency | None, task: Task, prepar
         return replace(table, frequency=found)
     if not isinstance(task, ForecastingConfig):
         return replace(table, frequency=frequency)
-    lacking = count_missing(steps_T)
+    lacking = count_missing(steps_T, table.series_T, trained=trained is not None)
     if lacking and prepare.fill != "refuse":
         return with_missing_rows(replace(table, frequency=found), steps_T, found)
     name = found.text or f"{commonest * table.time_unit:g}"
+    between = uneven[steps_T[uneven] != np.round(steps_T[uneven])]
+    if not lacking and not len(between):
+        t = int(uneven[0])
+        problems.add("irregular steps", table.where(t), f"{shown(t)} follows {shown(t - 1)}{_of(table, t)}, but a step "
+                     f"is {name}, and {len(uneven):,} of {len(nexts):,} are longer: too many rows lack to be added",
+                     "the right data.freq, or a row for each step; prepare.fill adds at most half as many rows as a "
+                     "series has")
+        return replace(table, frequency=frequency)
     right = f"prepare.fill: forward or interpolate, which adds missing rows too ({lacking:,})" if lacking else \
         "a row for each step"
+    uneven = uneven if lacking else between
     problems.add_each("irregular steps", uneven, lambda t: Problem(
         table.where(t), f"{shown(t)} follows {shown(t - 1)}{_of(table, t)}, but a step is {name}",
         f"{right}, or the right data.freq"))

@@ -244,7 +244,7 @@ class _Facts:
             what = [f"{missing:,} values are missing ({share:.1%})"] if missing else []
             what += [f"adds the missing rows, {rows:,} in all"] if rows else []
             lines.append(Line("fill", "interpolate", "; ".join([*what, "or forward, zero"])))
-            if share > 0.02:
+            if max(share, rows / self.view.rows) > 0.02:
                 lines.append(Line("indicator", True, "a 0/1 column tells where a value was filled"))
         heavy = any(_is_heavy(y_T) for y_T in self.series if len(y_T))
         lines.append(Line("scale", "robust" if heavy else "standard",

@@ -31,8 +31,6 @@ _PARTS_OF_TIME = frozenset({"hour", "minute", "second", "weekday", "dow", "day",
                             "week", "year", "season", "period", "holiday", "weekend"})
 _LEAST_ROWS = 3
 """A series has so many rows in the mean, or the column is none that tells series apart."""
-_GAPS = 0.1
-"""A share of longer steps up to which they are taken for gaps."""
 _SATURDAY = 5
 _PAIRED = 8
 """Columns of which every pair is tried."""
@@ -58,6 +56,8 @@ class Order:
     """Places where rows are missing between two times."""
     missing_rows: int = 0
     """Rows that are missing there."""
+    step_T: Ints | None = None
+    """Number of each row's step within its series, sorted as `sorted_T`, where rows are missing; else rows count."""
 
     @cached_property
     def sorted_T(self) -> Ints:  # noqa: N802
@@ -208,9 +208,13 @@ def _timed(time: Column, series: Column | None, code_T: Ints) -> Order:
         remark = (f"{named(time.name)} holds business days, and forecasting needs equal steps: rows are counted "
                   "instead, as if there were no weekends and holidays.")
         return Order(code_T, series, None, time, None, (remark,), seasons=(5,))
-    lacking = count_missing(frequency.steps(before, after))
-    if lacking and uneven <= _GAPS * len(before) and not is_number:
-        return Order(code_T, series, time, frequency=frequency, gaps=uneven, missing_rows=lacking)
+    sorted_T = np.sort(code_T, kind="stable")
+    steps_T = np.ones(len(sorted_T))
+    steps_T[1:][sorted_T[1:] == sorted_T[:-1]] = frequency.steps(before, after)
+    if lacking := count_missing(steps_T, sorted_T):
+        end_T = np.cumsum(steps_T).astype(np.int64)
+        return Order(code_T, series, time, frequency=None if is_number else frequency, gaps=uneven,
+                     missing_rows=lacking, step_T=end_T - end_T[np.searchsorted(sorted_T, sorted_T)])
     remark = (f"{named(time.name)}: the steps are not equal, and forecasting needs a row for each step: rows are "
               "counted instead, as if nothing were missing.")
     return Order(code_T, series, None, time, None, (remark,))

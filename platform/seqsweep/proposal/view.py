@@ -81,7 +81,9 @@ class View:
         """Values of the first `share` of the rows of the longest series, gaps filled between neighbours."""
         value_T, bounds = column.value_T[self.order.sorted_T], self.order.bounds
         longest = np.argsort(-self.order.length_S, kind="stable")[:most]
-        return [_filled(value_T[bounds[s]:bounds[s] + int(share * self.order.length_S[s])]) for s in longest]
+        step_T = self.order.step_T
+        mine = [slice(bounds[s], bounds[s] + int(share * self.order.length_S[s])) for s in longest]
+        return [_filled(value_T[rows], None if step_T is None else step_T[rows]) for rows in mine]
 
 
 Proposer = Callable[[View], Iterator["Draft"]]
@@ -178,8 +180,11 @@ def _is_numbered(columns: Sequence[Column], rows: int) -> bool:
         all(later - number == 1 for number, later in pairwise(numbers))
 
 
-def _filled(y_T: Floats64) -> Floats64:
-    """Without missing values: linear between neighbours."""
+def _filled(y_T: Floats64, step_T: npt.NDArray[np.int64] | None = None) -> Floats64:
+    """Without missing values, or missing rows where steps are given: linear between neighbours."""
+    if step_T is not None and len(step_T):
+        given_T, y_T = y_T, np.full(int(step_T[-1]) + 1, np.nan)
+        y_T[step_T] = given_T
     known = np.isfinite(y_T)
     if not known.any():
         return np.zeros(0)

@@ -173,11 +173,14 @@ class Package:
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Predict from new rows, with the columns and in the units of the training file.
 
-        Raises InvalidData, which lists every problem of the rows.
+        Its `attrs["added_rows"]` counts rows that were missing and filled. Raises InvalidData, which lists every
+        problem of the rows.
         """
         folds = self.transform(frame)
         prediction = predict_together(self.members, folds, "predict")
-        return prediction_table(folds[0], prediction, self.facts.fit.task)
+        table = prediction_table(folds[0], prediction, self.facts.fit.task)
+        table.attrs["added_rows"] = folds[0].info.added_rows
+        return table
 
     def transform(self, frame: pd.DataFrame, origins: Literal["last", "all"] = "last") -> tuple[Prepared, ...]:
         """Prepare rows as each fold's training data were; see `seqsweep.data.predict.transform`."""

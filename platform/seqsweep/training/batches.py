@@ -6,6 +6,7 @@ Shapes: K trials or none, B samples, L rows of the longest, F features, S steps 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,6 +19,8 @@ from seqsweep.tasks.metrics import naive_error
 
 _POOL = 16
 """Batches whose samples are sorted by length together: less padding, and still nearly as random."""
+_STRETCH = 256
+"""Steps that are cut at once."""
 
 _on_device: WeakKeyDictionary[Prepared, dict[tuple[torch.device, torch.dtype], Arrays]] = WeakKeyDictionary()
 
@@ -81,10 +84,9 @@ class Loader:
             borrow(column[order] if len(column) else column).to(self.device)
             for column in (samples.start_N, samples.length_N, samples.series_N, samples.label_N, samples.target_N))
         target = target.to(self.arrays.values_TF.dtype)
-        steps = (torch.split(each, self.batch_size, -1) if len(each) else (each,) * self.steps  # empty: of other tasks
-                 for each in (start, length, series, label, target))
-        keys_S = [None] * self.steps if keys is None else torch.from_numpy(keys).to(self.device).unbind(-1)
-        for step, (rows, length_B, series_B, label_B, target_B) in enumerate(zip(*steps, strict=True)):
+        key = None if keys is None else torch.from_numpy(keys).to(self.device)
+        columns = (self._by_step(each) for each in (start, length, series, label, target))
+        for step, (rows, length_B, series_B, label_B, target_B) in enumerate(zip(*columns, strict=True)):
             if self.equal:
                 x_BLF, lengths = _cut(self.windows_NLF, rows), None
                 observed = None if self.observed_NLD is None else _cut(self.observed_NLD, rows)
@@ -92,8 +94,17 @@ class Loader:
                 these = order[..., step * self.batch_size:(step + 1) * self.batch_size]
                 longest = self.longest if order.ndim > 1 else int(samples.length_N[these].max())
                 x_BLF, lengths, observed = _padded(self.arrays.values_TF, rows, length_B, longest), length_B, None
-            yield Batch(self.arrays, x_BLF, lengths, series_B, label_B, observed, keys_S[step], start_B=rows,
-                        target_B=target_B)
+            yield Batch(self.arrays, x_BLF, lengths, series_B, label_B, observed,
+                        None if key is None else key[..., step], start_B=rows, target_B=target_B)
+
+    def _by_step(self, column: Tensor) -> Iterator[Tensor]:
+        """Cut a column, many steps at a time: cheaper than one by one, where all at once would take memory."""
+        if not len(column):  # of another task
+            yield from repeat(column, self.steps)
+            return
+        stretch = _STRETCH * self.batch_size
+        for first in range(0, column.shape[-1], stretch):
+            yield from torch.split(column[..., first:first + stretch], self.batch_size, -1)
 
 
 def _windows(values_TX: Tensor, length: int) -> Tensor:
