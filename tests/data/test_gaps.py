@@ -16,6 +16,7 @@ from seqsweep.config.sweep import Sweep
 from seqsweep.data.batch import Prepared
 from seqsweep.data.predict import transform
 from seqsweep.data.prepare import prepare
+from seqsweep.errors import InvalidData
 
 FULL: dict[str, dict[str, Any]] = {
     "data": {"time": "t", "series": "id"}, "task": {"past": ("p",), "known": ("k",), "static": ("size", "kind")},
@@ -94,3 +95,27 @@ def test_business_days_may_be_filled_to_days(tmp_path: Path) -> None:
     assert data.info.freq == "D"
     assert data.observed_TD is not None
     assert int(data.observed_TD.sum()) == 120
+
+
+def test_a_prediction_may_lack_more_rows_at_the_trained_step(tmp_path: Path) -> None:
+    table, _ = without_rows("numbers", 2, share=0.0)
+    sweep, data = prepared(tmp_path, table, "forward")
+    step = np.tile(np.arange(60), 3)
+    kept = np.isin(step, [*range(40), *range(57, 60)])  # 17 rows lack in the end, with 1 of 3 steps trained ones
+    frame = table[kept & (step >= 38)]
+    new = transform(frame, task=sweep.task, prepare=sweep.prepare, data=sweep.data, info=data.info, origins="all")
+    assert new.info.added_rows == 3 * 17
+    twice = table[step % 2 == 0]  # no step is as trained: they are others
+    with pytest.raises(InvalidData, match="a step is 1"):
+        transform(twice, task=sweep.task, prepare=sweep.prepare, data=sweep.data, info=data.info, origins="all")
+
+
+def test_a_dense_series_lets_no_other_be_filled(tmp_path: Path) -> None:
+    hours = pd.DataFrame({"id": "a", "t": pd.date_range("2024-01-01", periods=500, freq="h").astype(str)})
+    days = pd.DataFrame({"id": "b", "t": pd.date_range("2024-01-01", periods=10, freq="D").astype(str)})
+    table = pd.concat([hours, days], ignore_index=True)
+    table["y"] = np.random.default_rng(0).normal(size=len(table))
+    table.to_csv(tmp_path / "t.csv", index=False)
+    sweep = forecast(tmp_path / "t.csv", data={"time": "t", "series": "id"}, prepare={"fill": "forward"})
+    with pytest.raises(InvalidData, match="too many rows lack"):
+        prepare(sweep)

@@ -85,11 +85,17 @@ def _read(frame: pd.DataFrame, task: Task, prepare: PrepareConfig, data: DataCon
         problems.add("times", f"{source.name}, column {data.time}", f"it holds {table.time}s",
                      f"{info.time}s, as in training")
         return table
-    trained = Frequency(info.freq, round(info.time_step * info.time_unit / table.time_unit)) if info.time_step else None
-    table = with_times(table, task, data.model_copy(update={"freq": info.freq or None}), prepare, problems, trained)
+    table = with_times(table, task, data.model_copy(update={"freq": info.freq or None}), prepare, problems,
+                       _trained(info, table))
     if problems or not isinstance(task, ForecastingConfig) or table.times_T is None:
         return table
     return _with_step(table, info, problems)
+
+
+def _trained(info: DataInfo, table: Table) -> Frequency | None:
+    """The training data's frequency in the unit of the new times; None where none of their steps can be as long."""
+    step = info.time_step * info.time_unit / table.time_unit
+    return Frequency(info.freq, round(step)) if round(step) > 0 and abs(step - round(step)) <= 1e-9 * step else None
 
 
 def _with_step(table: Table, info: DataInfo, problems: Problems) -> Table:
