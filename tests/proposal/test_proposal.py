@@ -121,7 +121,7 @@ def test_seasons_are_measured_with_the_gaps_in_place(tmp_path: Path) -> None:
     table = pd.DataFrame({"time": pd.date_range("2024-01-01", periods=1200, freq="h")})
     table["load"] = np.sin(table.index.to_numpy() * 2 * np.pi / 24) + np.random.default_rng(0).normal(0, 0.2, 1200)
     lost = np.random.default_rng(1).choice(np.arange(1, 1199), 120, replace=False)
-    table.drop(index=lost).to_csv(tmp_path / "t.csv", index=False)
+    table[~table.index.isin(lost)].to_csv(tmp_path / "t.csv", index=False)
     found = propose(str(tmp_path / "t.csv"))
     assert (found.sweep.data.time, found.sweep.prepare.fill) == ("time", "interpolate")
     assert found.sweep.prepare.differences == (24,)
