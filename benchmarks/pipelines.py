@@ -53,7 +53,7 @@ HOUSE = ROOT / "platform" / "seqsweep"
 ROOMS = ("config", "data", "evaluation", "models", "search", "sweep", "tasks", "training", "promotion.py", "records.py")
 """The code that decides a figure or a verdict; what prints, stores, projects and serves is not among it."""
 ASIDE_OF = ("config/entries.py", "config/schema.py", "config/describe.py", "config/problems.py", "config/own.py",
-            "config/code_files.py", "config/consistency.py", "data/checks.py", "training/export.py",
+            "config/code_files.py", "config/consistency.py", "data/checks.py", "data/remarks.py", "training/export.py",
             "training/contract.py", "training/verify.py")
 """Files of these rooms that refuse, tell, read own code, export or examine: no figure of a row follows from them."""
 BEGIN, END = "<!-- results: written by benchmarks/pipelines.py -->", "<!-- /results -->"

@@ -80,7 +80,7 @@ def register_winner(record: SweepRecord, sweep: Sweep, winner: TrialRecord, memb
                   tuple(closing_point(winner, name, value) for name, value in package.facts.figures.items()))
     with tempfile.TemporaryDirectory(prefix="seqsweep-") as folder:
         built = build_package(Path(folder) / "model", package, _example(sweep, package))
-        return Registry(settings.tracking_uri).register(
+        return Registry(settings.tracking_uri, create=True).register(
             name, built, run_id=run, key=_key(record, picks), alias=sweep.registration.alias,
             tags={f"seqsweep.{name}": value for name, value in tags.items()}, story=story)
 
@@ -90,7 +90,8 @@ def registered_winner(record: SweepRecord, sweep: Sweep, picks: Mapping[int, int
     """The version that `register_winner` made of these trials; None where the registry has none."""
     if sweep.registration is None:
         return None
-    return Registry(settings.tracking_uri).registered(sweep.registration.model or sweep.name, _key(record, picks))
+    registry = Registry(settings.tracking_uri, create=True)
+    return registry.registered(sweep.registration.model or sweep.name, _key(record, picks))
 
 
 def _key(record: SweepRecord, picks: Mapping[int, int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -156,6 +157,7 @@ class SweepResult:
                 "max_trials": self.sweep.budget.max_trials, "order": _order(record), "headline": self.headline,
                 "active_seconds": round(record.active_seconds, 1), "created": _time(record.created),
                 "updated": _time(record.updated), "model": self.model,
+                "kernels": _kernels(record),
                 "controller": f"process {holder.pid} on {holder.host} since {_time(holder.since)}" if holder else None,
                 "forked_from": f"{parent}, {record.facts.get(TOLD, 0)} of whose trials it was told" if parent else None,
                 "data_hash": record.data_hash, "retried": _retried(trials), "failures": _failures(trials),
@@ -263,3 +265,10 @@ def _order(record: SweepRecord) -> str | None:
 
 def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _kernels(record: SweepRecord) -> dict[str, str]:
+    """What trains the sweep's trials, and how many of one shape in step at the most: as the probes chose."""
+    found = Counter((each["kernel"], each["pack"]) for each in record.facts.get("programs", {}).values())
+    return {kernel + (f" {pack} in step" if pack > 1 else ""): f"({count} shape{'s' * (count > 1)})"
+            for (kernel, pack), count in found.items()}

@@ -76,8 +76,8 @@ def predict_file(reference: str, path: Path, settings: Settings, tell: Tell = la
     _, package = fetch(reference, settings, tell)
     data = package.facts.data
     found = package.predict(read_frame(path, text=(data.series,) if data.series else (), names=data.columns))
-    if added := found.attrs["added_rows"]:
-        tell(f"{path}: {added:,} row{'s were' if added > 1 else ' was'} missing, and filled")
+    for remark in found.attrs["remarks"]:
+        tell(f"{path}: {remark}")
     return found
 
 

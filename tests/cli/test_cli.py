@@ -172,6 +172,8 @@ def test_list_and_status(folder: Path, done: dict[str, Any]) -> None:
     assert re.search(r"trials +complete 2\n", said)
     found = answer(folder, "status", "strong")
     assert found["trials"] == {"complete": 2}
+    assert all(re.fullmatch(r"\(\d+ shapes?\)", count) for count in found["kernels"].values())
+    assert re.search(rf"kernels +{next(iter(found['kernels']))}", said)
     assert found["controller"] is None
     assert "did you mean strong?" in seqsweep(folder, "status", "strog", exit_code=5).stderr
 
@@ -186,7 +188,9 @@ def test_leaderboard(folder: Path, done: dict[str, Any]) -> None:
     said = seqsweep(folder, "leaderboard", "strong").stdout
     assert "seasonal naive" in said
     assert "…" not in said
+    assert "gate: load/2 is now champion" in said
     found = answer(folder, "leaderboard", "strong")
+    assert found["gate"] in said
     kinds = [row["kind"] for row in found["rows"]]
     assert (kinds.count("winner"), kinds.count("trial")) == (1, 1)
     assert kinds.count("baseline") >= 3
@@ -248,6 +252,18 @@ def test_predict_from_rows_that_do_not_do(folder: Path, done: dict[str, Any]) ->
     assert "load" in found["problems"][0]["what"]
     seqsweep(folder, "predict", "load@nobody", "--data", "new.csv", exit_code=5)
     seqsweep(folder, "predict", "lod", "--data", "new.csv", exit_code=5)
+    for place, what in (("no/x.csv", "there is no folder no"), ("mlruns", "it is a folder")):
+        said = seqsweep(folder, "predict", "load", "--data", "new.csv", "--out", place, exit_code=5).stderr
+        assert said.startswith(f"error: {place}: {what}")
+
+
+def test_models_are_sought_where_there_is_a_database_and_none_is_made(tmp_path: Path, folder: Path) -> None:
+    for verb in (("predict", "load", "--data", folder / "new.csv"), ("promote", "load"), ("rollback", "load"),
+                 ("export", "load", "--out", "load.pt2")):
+        said = seqsweep(tmp_path, *verb, exit_code=5).stderr
+        assert f"{tmp_path / 'mlflow.db'}: there is no MLflow database here" in said
+        assert "MLFLOW_TRACKING_URI names another" in said
+    assert not list(tmp_path.iterdir())
 
 
 def test_promote_is_refused_with_its_own_exit_code(folder: Path, done: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqsweep.config.sweep import Sweep
+from seqsweep.config.tasks import ForecastingConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.data.predict import transform
 from seqsweep.data.prepare import prepare
@@ -119,3 +120,35 @@ def test_a_dense_series_lets_no_other_be_filled(tmp_path: Path) -> None:
     sweep = forecast(tmp_path / "t.csv", data={"time": "t", "series": "id"}, prepare={"fill": "forward"})
     with pytest.raises(InvalidData, match="too many rows lack"):
         prepare(sweep)
+
+
+def test_a_prediction_tells_what_it_filled_and_what_it_left_out(tmp_path: Path) -> None:
+    table, _ = without_rows("hours", 3, share=0.0)
+    sweep, data = prepared(tmp_path, table, "forward")
+    task, series, step = sweep.task, table["id"].to_numpy(), np.tile(np.arange(60), 3)
+    assert isinstance(task, ForecastingConfig)
+    names, end, horizon, context = data.info.series, 50, task.horizon, task.context
+
+    def told(frame: pd.DataFrame) -> tuple[str, ...]:
+        return transform(frame, task=task, prepare=sweep.prepare, data=sweep.data, info=data.info).remarks
+
+    future = table.assign(y=table["y"].where(step < end))
+    assert told(future[step < end + horizon]) == ()
+    assert told(future[step < end + horizon].replace({"id": {names[0]: "new"}})) == (
+        "not among the series of the training data: new",)
+    # an empty cell is told as a row that lacks
+    gap = (series == names[0]) & (step >= end - 3) & (step < end - 1)
+    lacking = f"series {names[0]}: 2 of the {context} rows before the forecast lack values, and were filled"
+    assert told(future.assign(y=future["y"].mask(gap))[step < end + horizon]) == (lacking,)
+    assert told(future[(step < end + horizon) & ~gap]) == ("2 rows were missing, and filled", lacking)
+    # the forecast begins after the last target, not where rows are given for it
+    late = future[(step < end - 4) | (step >= end)]
+    at = pd.Timestamp("2024-01-01") + pd.Timedelta(hours=end - 5)
+    said = told(late[late["id"] == names[1]])
+    beyond = 60 - (end - 4) - horizon
+    assert said == (
+        "4 rows were missing, and filled",
+        f"series {names[1]}: {min(4, horizon)} of the {horizon} rows of the forecast lack k, and were filled; it "
+        f"begins after the last y ({at})",
+        f"series {names[1]}: {beyond} given rows come after the forecast, which ends "
+        f"({at + pd.Timedelta(hours=horizon)}) {horizon} steps after the last y; they are not used")

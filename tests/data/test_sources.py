@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from seqsweep.config.sweep import DataConfig
+from seqsweep.data.columns import read_times
 from seqsweep.data.inert import Unreadable, read_inert_frame
 from seqsweep.data.sources import read_frame, read_sources
 from seqsweep.errors import InvalidData
@@ -340,3 +341,16 @@ def test_a_harmful_pickle_does_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(Unreadable):
         read_inert_frame(b"\x80\x05garbage")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("written", "read"), [
+    ("31.12.2024 23:30", "2024-12-31T23:30"), (" 1.3.2024 9:05 ", "2024-03-01T09:05"), ("01.03.2024", "2024-03-01"),
+    ("1.3.2024 09:05:07.25", "2024-03-01T09:05:07.25"), ("29.2.2023", None), ("1.13.2024", None), ("1/3/2024", None),
+    ("1.3.24", None)])
+def test_days_before_months_are_read_between_points_only(written: str, read: str | None) -> None:
+    for dtype in ("object", "category"):
+        times, kind, bad = read_times(pd.Series([written], dtype=dtype))
+        assert (kind, bad.tolist()) == ("timestamp", [read is None])
+        assert read is None or times.tolist() == [pd.Timestamp(read).value]
+    _, _, bad = read_times(pd.Series(["1.3.2024", "2.3.2024", None, "soon", "3/3/2024"]))
+    assert bad.tolist() == [False, False, True, True, True]

@@ -20,17 +20,23 @@ def predict(model: Annotated[str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]
     """Predict with a registered model: the next steps of each series, or the class of each sequence."""
     import sys
 
-    from seqsweep.cli.output import err, print_json
+    from seqsweep.cli.output import err, print_json, require_place
     from seqsweep.config.settings import load_settings
+    from seqsweep.errors import Problem, Unavailable
     from seqsweep.serving import predict_file
 
+    if out_file is not None:
+        require_place(out_file)
     found = predict_file(model, data, load_settings(), lambda line: err.print(line, highlight=False))
     if json:
         print_json(found.astype(object).where(found.notna(), None).to_dict("records"))
     elif out_file is None:
         found.to_csv(sys.stdout, index=False)
     else:
-        found.to_csv(out_file, index=False)
+        try:
+            found.to_csv(out_file, index=False)
+        except OSError as error:
+            raise Unavailable(Problem(str(out_file), f"it cannot be written: {error.strerror or error}")) from error
         err.print(f"wrote {len(found)} rows to {out_file}")
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from seqsweep.errors import Refused, SeqsweepError
+from seqsweep.errors import NotFound, Problem, Refused, SeqsweepError
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -22,6 +23,14 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 def print_json(value: Any) -> None:
     """Print a value as JSON to standard output; numbers JSON does not have become null."""
     sys.stdout.write(json.dumps(_jsonable(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def require_place(path: Path) -> None:
+    """Raise NotFound where a file cannot be written because of its folder: asked before the work, not after."""
+    if path.is_dir():
+        raise NotFound(Problem(str(path), "it is a folder", "the name of a file"))
+    if not path.parent.is_dir():
+        raise NotFound(Problem(str(path), f"there is no folder {path.parent}"))
 
 
 def print_error(error: SeqsweepError, *, as_json: bool) -> None:

@@ -261,17 +261,19 @@ def stop(name: SweepName, json: Json = False) -> None:
 @app.command()
 def leaderboard(name: SweepName, top: Annotated[int, typer.Option(min=1, help="Trials to show.")] = 10,
                 json: Json = False) -> None:
-    """Show the best trials beside the baselines, the winner first, and why others failed."""
-    from seqsweep.cli.output import print_json
+    """Show the best trials beside the baselines, the winner first, what the gate said, and why others failed."""
+    from seqsweep.cli.output import out, print_json
     from seqsweep.config.settings import load_settings
     from seqsweep.result import SweepResult
 
     result = SweepResult(name, load_settings())
     if json:
         print_json({"sweep": name, "headline": result.headline, "rows": result.leaderboard_rows(top),
-                    "failures": result.failures()})
+                    "failures": result.failures(), "gate": result.gate or None})
     else:
         _show_leaderboard(result, top)
+        if result.gate:
+            out.print(result.gate)
 
 
 @app.command()
@@ -297,8 +299,9 @@ def verify(name: SweepName, trial: Annotated[int, typer.Argument(metavar="TRIAL"
                   f"rounding alone gives {evidence.sensitivity:.1e})")
         out.print(f"  one epoch  figures within {evidence.epoch_difference:.1e} of torch's layers (float64)")
         if evidence.interval:
-            out.print(f"  five seeds {evidence.value:.6g}; torch's layers give {min(evidence.seeds):.6g} to "
-                      f"{max(evidence.seeds):.6g}, predicted {evidence.interval[0]:.6g} to {evidence.interval[1]:.6g}")
+            low, high = evidence.interval
+            out.print(f"  five seeds {min(evidence.seeds):.6g} to {max(evidence.seeds):.6g} with torch's layers; this "
+                      f"one {evidence.value:.6g}, where 99% of others lie between {low:.6g} and {high:.6g}")
         if len(evidence.seeds) < 5:
             out.print(f"  of five other seeds, {5 - len(evidence.seeds)} diverged with torch's layers")
         out.print("[green]verified[/]" if not evidence.problems else "[red]not verified[/]: " + "; ".join(

@@ -165,6 +165,8 @@ class Prepared:
     """Labelled anomaly that a row lies in, numbered from 1; 0: none. None: nothing is labelled."""
     outlines: tuple[Outline, ...] = ()
     """Of the files that were read; the same for every fold."""
+    remarks: tuple[str, ...] = ()
+    """What a person should know of new rows: what of them was filled, or not used."""
 
     def arrays(self) -> dict[str, Any]:
         """Every array under a flat name, for hashing and for moving to shared memory."""

@@ -191,7 +191,7 @@ def _times(sources: Sequence[Source], name: str | None,
         column = source.frame[name]
         times, kind, bad = read_times(column)
         _note(problems, "unreadable times", source, _row_numbers(source), bad, name,
-              "ISO 8601 such as 2024-03-01T12:30, a timestamp, or a number",
+              "ISO 8601 such as 2024-03-01T12:30, 1.3.2024 12:30, a timestamp, or a number",
               lambda i, column=column: f"time {column.iloc[i]!r}")
         found.append(times)
         kinds.add(kind)

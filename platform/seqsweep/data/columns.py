@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import pandas as pd
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 TimeKind = Literal["timestamp", "number"]
+_POINTED = re.compile(r"\s*(\d{1,2})\.(\d{1,2})\.(\d{4})(?:[ T]+(\d{1,2})(:\d{2}(?::\d{2}(?:\.\d{1,9})?)?))?\s*")
 
 
 def read_numbers(column: pd.Series[Any]) -> tuple[npt.NDArray[np.float64], Mask]:
@@ -66,17 +68,36 @@ def encode(columns: Sequence[pd.Series[Any]]) -> tuple[Ints, tuple[str, ...]]:
 def read_times(column: pd.Series[Any]) -> tuple[npt.NDArray[Any], TimeKind, Mask]:
     """Read ISO 8601 text, timestamps or dates as Unix nanoseconds (UTC), or numbers as they are.
 
+    With points between them, day, month and year are read too: 31.12.2024 23:30. With slashes nobody knows which is
+    the day.
+
     The mask tells which entries are missing, unreadable, or outside 1678 to 2262.
     """
     if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
         missing = ~np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan))
         whole = pd.api.types.is_integer_dtype(column.dtype) and not missing.any()
         return column.to_numpy(dtype=np.int64 if whole else np.float64, na_value=np.nan), "number", missing
-    stamps = pd.to_datetime(column, errors="coerce", utc=True, format="ISO8601")
+    stamps = pd.to_datetime(_pointed_to_iso(column), errors="coerce", utc=True, format="ISO8601")
     low, high = pd.Timestamp.min.tz_localize("UTC"), pd.Timestamp.max.tz_localize("UTC")
     bad = ~((stamps > low) & (stamps < high)).to_numpy(dtype=bool)
     stamps = stamps.where(~bad, pd.Timestamp(0, tz="UTC"))
     return stamps.dt.as_unit("ns").astype("int64").to_numpy(), "timestamp", bad
+
+
+def _pointed_to_iso(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Write 1.3.2024 9:05 as 2024-03-01T09:05 where the first entry is such a text; what is none stays as it is."""
+    first = column.dropna().iloc[:1]
+    if not len(first) or not isinstance(first.iloc[0], str) or not _POINTED.fullmatch(first.iloc[0]):
+        return column
+    return column.astype(object).map(_to_iso)
+
+
+def _to_iso(entry: Any) -> Any:
+    found = _POINTED.fullmatch(entry) if isinstance(entry, str) else None
+    if found is None:
+        return entry
+    day, month, year, hour, rest = found.groups(default="")
+    return f"{year}-{month:0>2}-{day:0>2}" + (f"T{hour:0>2}{rest}" if hour else "")
 
 
 def whole_times(times: npt.NDArray[Any]) -> tuple[Ints, float]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from seqsweep.config.sweep import DataConfig, PrepareConfig
 from seqsweep.config.tasks import ForecastingConfig, RegressionConfig, WindowTask
+from seqsweep.data import remarks
 from seqsweep.data.batch import DataInfo, Prepared, indicator_name
 from seqsweep.data.build import build_table
 from seqsweep.data.calendar import Frequency
@@ -139,9 +140,12 @@ def _windows(table: Table, task: WindowTask, prepare: PrepareConfig, info: DataI
     observed_T = table.observed_rows(len(target_columns(task, table.columns)))
     origin_S = _origins(table, observed_T)
     known = task.known if isinstance(task, ForecastingConfig) else ()
+    told = remarks.of_rows(table, task, info.series)
     if last and isinstance(task, ForecastingConfig):
+        given_S = table.bounds[1:] - origin_S
         table, origin_S = _with_future(table, task, origin_S, problems)
         problems.raise_if_any()
+        told += remarks.of_forecasts(table, task, origin_S, given_S)
     future_T = np.arange(len(table.values_TR)) >= origin_S[table.series_T]
     exempt_R = np.array([name not in known or not last for name in table.columns])
     check_missing(table, prepare, problems, future_T[:, None] & exempt_R)
@@ -158,9 +162,10 @@ def _windows(table: Table, task: WindowTask, prepare: PrepareConfig, info: DataI
         origins = window_origins(part_T, table.bounds, every, lead, 1)[TRAIN]
         origins = usable(origins, observed_T, features.ahead_T, task.horizon)
     keys_T = row_keys(table)
-    return packed(table, features, figures, _static(info), _info(table, info),
-                  {"predict": window_samples(table, origins, task, keys_T)},
-                  {"predict": np.unique(keys_T[target_rows(origins, task.horizon, len(keys_T))])})
+    found = packed(table, features, figures, _static(info), _info(table, info),
+                   {"predict": window_samples(table, origins, task, keys_T)},
+                   {"predict": np.unique(keys_T[target_rows(origins, task.horizon, len(keys_T))])})
+    return replace(found, remarks=tuple(told))
 
 
 def _origins(table: Table, observed_T: Mask) -> Ints:

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from seqsweep.config.sweep import DataConfig, SplitConfig
 from seqsweep.config.tasks import (
@@ -176,6 +177,12 @@ class Table:
         """The place of a row, as errors write it."""
         name, row = self.files[self.file_T[t]], self.row_T[t]
         return f"{name}, row {row}" + (f", column {column}" if column else "")
+
+    def time_of(self, t: int) -> str:
+        """The time of a row, as errors write it."""
+        assert self.times_T is not None  # noqa: S101  (the caller has looked)
+        time = int(self.times_T[t])
+        return str(pd.Timestamp(time)) if self.time == "timestamp" else f"{time * self.time_unit:g}"
 
     def named(self, s: int) -> str:
         """A series as errors write it."""

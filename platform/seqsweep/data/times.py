@@ -68,9 +68,7 @@ def _checked_times(table: Table, frequency: Frequency | None, task: Task, prepar
     nexts = np.flatnonzero(later)
     steps = times_T[nexts] - times_T[nexts - 1]
 
-    def shown(t: int) -> str:
-        return _show(table, int(times_T[t]))
-
+    shown = table.time_of
     wrong = np.zeros(len(steps), dtype=bool) if isinstance(task, AnomalyConfig) else steps <= 0
     problems.add_each("duplicate times", nexts[wrong & (steps == 0)], lambda t: Problem(
         table.where(t), f"{shown(t)} for the second time{_of(table, t)}", "one row a time in each series"))
@@ -115,10 +113,6 @@ def _checked_times(table: Table, frequency: Frequency | None, task: Task, prepar
         table.where(t), f"{shown(t)} follows {shown(t - 1)}{_of(table, t)}, but a step is {name}",
         f"{right}, or the right data.freq"))
     return replace(table, frequency=frequency)
-
-
-def _show(table: Table, time: int) -> str:
-    return str(pd.Timestamp(time)) if table.time == "timestamp" else f"{time * table.time_unit:g}"
 
 
 def _of(table: Table, t: int) -> str:

@@ -116,7 +116,7 @@ class Column:
         if no_time.sum() <= _FEW * filled:
             return self._refuse("holds times, but not only", no_time)
         if self._has_other_times():
-            self.remark = "holds times that are not in ISO 8601 (2024-03-01T12:30)"
+            self.remark = "holds times that are neither ISO 8601 (2024-03-01T12:30) nor 1.3.2024 12:30"
             return "unreadable"
         return "text"
 

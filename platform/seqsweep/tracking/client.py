@@ -19,7 +19,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from seqsweep.errors import Outage, Problem, SeqsweepError, Unavailable
+from seqsweep.errors import NotFound, Outage, Problem, SeqsweepError, Unavailable
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _PASSWORD = re.compile(r"(\w://[^:/@\s]*):[^/\s]*@")
@@ -33,9 +33,15 @@ def masked(text: str) -> str:
     return _SECRET.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
 
 
-def connect(uri: str) -> MlflowClient:
-    """A client of the tracking and registry store at `uri`. Raises Unavailable where nothing answers there."""
+def connect(uri: str, *, create: bool = True) -> MlflowClient:
+    """A client of the tracking and registry store at `uri`. Raises Unavailable where nothing answers there.
+
+    Raises NotFound where it is a file that is not there, unless it is to be created.
+    """
     _require_listener(uri)
+    if not create and (database := _sqlite_file(uri)) and not Path(database).exists():
+        raise NotFound(Problem(database, "there is no MLflow database here, so no registered model",
+                               "`seqsweep submit` makes one in the working folder; MLFLOW_TRACKING_URI names another"))
     # It prints the trace of a failed transaction, whose error is raised as well.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     with answering(uri), _one_at_a_time(uri):

@@ -173,13 +173,13 @@ class Package:
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Predict from new rows, with the columns and in the units of the training file.
 
-        Its `attrs["added_rows"]` counts rows that were missing and filled. Raises InvalidData, which lists every
+        Its `attrs["remarks"]` say what of the rows was filled or not used. Raises InvalidData, which lists every
         problem of the rows.
         """
         folds = self.transform(frame)
         prediction = predict_together(self.members, folds, "predict")
         table = prediction_table(folds[0], prediction, self.facts.fit.task)
-        table.attrs["added_rows"] = folds[0].info.added_rows
+        table.attrs["remarks"] = folds[0].remarks
         return table
 
     def transform(self, frame: pd.DataFrame, origins: Literal["last", "all"] = "last") -> tuple[Prepared, ...]:

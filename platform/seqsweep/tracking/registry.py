@@ -65,11 +65,14 @@ class Story:
 
 
 class Registry:
-    """The model registry behind one MLflow address. Every method raises Unavailable where MLflow does not answer."""
+    """The model registry behind one MLflow address. Every method raises Unavailable where MLflow does not answer.
 
-    def __init__(self, uri: str) -> None:
+    `create`: whether a database file that is not there is made, or NotFound raised.
+    """
+
+    def __init__(self, uri: str, *, create: bool = False) -> None:
         self._uri = uri
-        self._client = connect(uri)
+        self._client = connect(uri, create=create)
 
     def resolve(self, reference: str) -> ModelVersion:
         """Find `electricity@champion`, `electricity/3`, or `electricity`: its newest version.
