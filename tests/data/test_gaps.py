@@ -150,5 +150,5 @@ def test_a_prediction_tells_what_it_filled_and_what_it_left_out(tmp_path: Path) 
         "4 rows were missing, and filled",
         f"series {names[1]}: {min(4, horizon)} of the {horizon} rows of the forecast lack k, and were filled; it "
         f"begins after the last y ({at})",
-        f"series {names[1]}: {beyond} given rows come after the forecast, which ends "
-        f"({at + pd.Timedelta(hours=horizon)}) {horizon} steps after the last y; they are not used")
+        f"series {names[1]}: {beyond} given rows come after the forecast, which ends {horizon} steps after the "
+        f"last y ({at + pd.Timedelta(hours=horizon)}); they are not used")

@@ -49,8 +49,8 @@ def of_forecasts(table: Table, task: ForecastingConfig, origin_S: Ints, given_S:
         *_by_series(table, within, lambda s: f"{within[s]:,} of the {task.horizon:,} rows of the forecast lack {names},"
                     f" and were filled; it begins after the last {targets}{when(int(origin_S[s]) - 1)}"),
         *_by_series(table, given_S - task.horizon, lambda s: f"{given_S[s] - task.horizon:,} given rows come after the "
-                    f"forecast, which ends{when(int(origin_S[s]) + task.horizon - 1)} {task.horizon:,} steps after the "
-                    f"last {targets}; they are not used")]
+                    f"forecast, which ends {task.horizon:,} steps after the last {targets}"
+                    f"{when(int(origin_S[s]) + task.horizon - 1)}; they are not used")]
 
 
 def _counts(lacks_TR: npt.NDArray[np.bool_], first_S: Ints, end_S: Ints) -> Ints:
