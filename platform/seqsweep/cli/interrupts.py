@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -21,8 +22,17 @@ def leave_at_once() -> None:
 
 
 def raise_again() -> None:
-    """Let Ctrl-C raise KeyboardInterrupt again, so that what was opened is closed."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let Ctrl-C raise KeyboardInterrupt again, so that what was opened is closed; in an import it ends at once."""
+    signal.signal(signal.SIGINT, _raise_outside_imports)
+
+
+def _raise_outside_imports(number: int, frame: FrameType | None) -> None:
+    inner = frame
+    while inner is not None:
+        if inner.f_code.co_filename.startswith("<frozen importlib"):
+            os._exit(130)  # a C++ module that starts, torch's for one, aborts the process on an exception
+        inner = inner.f_back
+    signal.default_int_handler(number, frame)
 
 
 @contextmanager

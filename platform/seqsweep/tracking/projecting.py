@@ -41,7 +41,7 @@ class Projecting:
         """Project all that is in the store now, and `last`: end then."""
         with self._lock:
             self._asked, self._last = asked, last
-        self._wake.set()
+            self._wake.set()
 
     def work(self) -> None:
         """Project until the last was asked for, or another controller took the sweep."""
@@ -49,6 +49,7 @@ class Projecting:
         while True:
             with self._lock:  # read before the store is: what is written until now gets in
                 asked, last = self._asked, self._last
+                self._wake.clear()
             whole = asked > self._answered
             began = time.monotonic()
             try:
@@ -67,7 +68,6 @@ class Projecting:
                 if last:
                     return
             self._wake.wait(pause)
-            self._wake.clear()
 
     def _project(self, began: float, *, whole: bool, last: bool) -> bool:
         """Bring MLflow to what the store holds; False where another controller took the sweep.
