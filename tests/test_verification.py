@@ -61,6 +61,7 @@ def test_a_trial_of_every_cell_stands(settings: Settings, resources: dict[str, A
         assert len(found.evidence.seeds) == 5
 
 
+@pytest.mark.slow
 @needs_numba
 def test_a_changed_curve_does_not_stand(settings: Settings) -> None:
     submitted(settings, "changed", kernel="compiled", pack="off")

@@ -42,6 +42,7 @@ def seed() -> int:
     return drawn
 
 
+@pytest.mark.slow
 def test_a_controller_killed_at_random_moments_loses_nothing(
         nursery: Nursery, tracking: Path, tmp_path: Path, seed: int) -> None:
     stubs = Stubs(nursery, tmp_path, tracking)
@@ -66,6 +67,7 @@ def test_a_controller_killed_at_its_commit_points_loses_nothing(
     assert stubs.reached <= set(POINTS)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="a file system that is full is mounted by root alone")
 def test_a_disk_that_is_full_at_a_commit_point_fails_no_trial(
         nursery: Nursery, tracking: Path, tmp_path: Path) -> None:

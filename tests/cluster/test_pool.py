@@ -238,6 +238,7 @@ def test_more_workers_than_the_cluster_has_room_for_are_refused(ray_pool: RayPoo
         open_pool(data, ResourcesConfig(cpus_per_worker=1000), most=1)
 
 
+@pytest.mark.slow
 def test_workers_that_cannot_start_end_the_sweep_with_the_reason(ray_pool: RayPool) -> None:
     import ray
 
@@ -264,6 +265,7 @@ def impatient(data: tuple[Prepared, ...], ray_pool: RayPool) -> Iterator[RayPool
     pool.close()
 
 
+@pytest.mark.slow
 def test_a_worker_that_takes_no_step_hangs_and_is_killed(impatient: RayPool) -> None:
     all_up(impatient)
     answer = ask(impatient, Advance(40, 1, config(), 0, 1))

@@ -156,12 +156,12 @@ from toys import toy_series
 from seqsweep.cluster.messages import Advance
 from seqsweep.cluster.worker import Worker
 from seqsweep.config.training import ProgramConfig
-large = config(batch_size=30_000, hidden_size=32, epochs=1, cell="elman")
+large = config(batch_size=30_000, hidden_size=64, epochs=1, cell="elman")
 worker = Worker((toy_series(60_000),), device="cpu")
 small = config(batch_size=30_000, hidden_size=1, epochs=1, cell="elman")
 worker.do((Advance(9, 1, small, 0, 1),))  # threads and libraries
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 160 * 2**20, -1))
+resource.setrlimit(resource.RLIMIT_AS, (used + 180 * 2**20, -1))
 for attempt, micro in ((1, None), (2, 3750)):
     work = large.model_copy(update={"program": ProgramConfig(micro_batch=micro)})
     (answer,) = worker.do((Advance(0, attempt, work, 0, 1),))

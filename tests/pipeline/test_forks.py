@@ -99,6 +99,7 @@ def test_the_forks_runs_stand_beside_the_parents_and_its_model_is_the_next_versi
         "load", uid, "5")
 
 
+@pytest.mark.slow
 def test_a_fork_goes_on_under_its_name_and_needs_its_parent_no_more(place: Path, settings: Settings) -> None:
     seqsweep.submit(sweep(place, name="gone", register=None), settings)
     small = wider(place, name="gone", register=None, budget={"max_trials": 3})

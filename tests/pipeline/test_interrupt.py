@@ -241,6 +241,7 @@ def test_a_second_controller_is_refused_and_a_stop_comes_from_anywhere(
     assert running.checkpoint_epoch == len(running.reports) > 0
 
 
+@pytest.mark.slow
 def test_a_trial_whose_worker_was_killed_goes_on_and_sigterm_ends_as_tidily_as_ctrl_c(
         tmp_path: Path, controllers: list[Controller]) -> None:
     controllers.append(controller := Controller(write_sweep(tmp_path, workers=2, epochs=100_000)))

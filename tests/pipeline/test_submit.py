@@ -238,6 +238,7 @@ def test_a_sweep_that_trained_nothing_does_not_keep_its_name(place: Path, settin
     assert "data.source" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_an_mlflow_that_is_down_costs_no_trial(place: Path, settings: Settings, capsys: Said,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "_PROJECTION_GRACE", 10.0)
@@ -251,6 +252,7 @@ def test_an_mlflow_that_is_down_costs_no_trial(place: Path, settings: Settings, 
     assert len(runs_of(settings, "offline")) == 2
 
 
+@pytest.mark.slow
 def test_a_registry_made_anew_gets_the_model_and_its_alias_again(place: Path, settings: Settings) -> None:
     sweep = forecasting(place / "load.csv", name="anew", promote={"to": "champion", "require": []})
     first = seqsweep.submit(sweep, settings)
@@ -261,6 +263,7 @@ def test_a_registry_made_anew_gets_the_model_and_its_alias_again(place: Path, se
     assert len(again.trials) == 4
 
 
+@pytest.mark.slow
 def test_an_interrupt_in_a_notebook_stops_the_sweep_which_then_goes_on(place: Path, settings: Settings) -> None:
     endless = forecasting(place / "load.csv", "interrupted", register=None, budget={"max_trials": 1},
                           parameters={"epochs": {"value": 100_000}, "hidden_size": {"values": [4, 8]}})
@@ -429,6 +432,7 @@ def test_uses_of_a_test_part_are_counted_and_shown(place: Path, settings: Settin
         promote("gated/1", settings, to="other", require=("beats_baseline",))
 
 
+@pytest.mark.slow
 def test_the_order_of_parameters_is_that_of_the_first_submission(place: Path, settings: Settings,
                                                                  finished: seqsweep.SweepResult) -> None:
     """It decides what is drawn: neither the store nor a YAML that was sorted may change the trials to come."""

@@ -76,6 +76,7 @@ def test_trials_appear_while_the_sweep_runs(store: Store, tmp_path: Path) -> Non
     assert everything(uri) == shown
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_and_comes_back_misses_nothing(store: Store, tmp_path: Path, free_port: int) -> None:
     lease, port = fill(store), free_port
     uri = f"http://127.0.0.1:{port}"

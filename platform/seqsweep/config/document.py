@@ -142,6 +142,8 @@ def _place_of(text: str, index: int, origin: str) -> Place:
 def _syntax_problem(error: yaml.MarkedYAMLError, origin: str) -> tuple[Place, str, str]:
     mark = error.problem_mark or error.context_mark
     place = Place(origin, mark.line + 1, mark.column + 1) if mark else Place(origin, 1, 1)
+    if "nesting depth" in str(error.problem):  # libyaml reads ahead of its events: its own limit may come first
+        return place, f"nested deeper than {MAX_DEPTH} levels", f"at most {MAX_DEPTH} levels"
     context = f" ({error.context})" if error.context else ""
     return place, f"this is not YAML: {error.problem or 'it cannot be read'}{context}", (
         "`key: value` lines, indented by spaces alike; text with : # { [ , & * ! | > ' \" % @ ` in quotes")
