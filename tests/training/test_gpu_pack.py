@@ -78,7 +78,6 @@ def test_without_a_gpu_it_says_so() -> None:
     assert "No CUDA device" in run()
 
 
-@pytest.mark.slow
 def test_its_table_has_every_contestant(tmp_path: Path) -> None:
     names = ["one by one", "processes", "stacked", "streams", "stacked graph"]
     if importlib.util.find_spec("triton"):
