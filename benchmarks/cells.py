@@ -67,9 +67,7 @@ class Training:
 
     def __call__(self) -> None:
         for batch in self.batches:
-            self.engine.backward(batch)
-            self.engine.update([1e-3] * len(self.engine.folds))
-            self.engine.clear()
+            self.engine.step(batch, [1e-3] * len(self.engine.folds))
 
 
 def layer(cell: str, hidden: int, batch: int, kernel: Kernel, stacks: int) -> Callable[[], None]:

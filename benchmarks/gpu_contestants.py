@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
@@ -14,11 +14,9 @@ import torch
 from seqsweep.config.sweep import FitConfig
 from seqsweep.data.batch import DataInfo, Prepared, Samples
 from seqsweep.tasks.batch import Batch
-from seqsweep.training.engine import Together
 from seqsweep.training.fit import Fit, Pack
 from seqsweep.training.fold import Fold
 from seqsweep.training.optim import clip
-from seqsweep.training.rules import Stack
 
 HORIZON, WINDOWS, EPOCHS = 24, 8_000, 10
 RATE, CLIP = 1e-3, 1.0
@@ -73,24 +71,24 @@ def waves(case: Case) -> Prepared:
     return Prepared(values_TF.astype(np.float32), np.zeros((1, 0), np.float32), 0 * one, one, None, parts, {}, info)
 
 
-def fits(case: Case, kernel: str, packed: bool, trials: int) -> list[Fit]:
+def fits(case: Case, kernel: str, packed: bool, trials: int, recorded: bool = False) -> list[Fit]:
     """Trials that differ in their seed."""
-    data = waves(case)
+    data, program = waves(case), {"kernel": kernel, "packed": packed, "recorded": recorded}
     return [Fit(FitConfig.model_validate({
         "task": {"type": "forecasting", "target": "y", "context": case.context, "horizon": HORIZON}, "seed": seed,
         "model": {"cell": case.cell, "hidden_size": case.hidden}, "metric": {"name": "mae", "goal": "minimize"},
         "training": {"epochs": EPOCHS, "batch_size": case.batch, "learning_rate": RATE, "clip_norm": CLIP,
                      "precision": case.precision},
-        "early_stopping": None, "program": {"kernel": kernel, "packed": packed}}), (data,), case.device)
+        "early_stopping": None, "program": program}), (data,), case.device)
         for seed in range(trials)]
 
 
 class Product:
-    """seqsweep's own loop: one trial, or a pack."""
+    """seqsweep's own loop: one trial, or a pack, whose steps may be recorded."""
 
-    def __init__(self, case: Case, kernel: str, trials: int) -> None:
+    def __init__(self, case: Case, kernel: str, trials: int, recorded: bool = False) -> None:
         self.trials = trials
-        self._engine = Pack(fits(case, kernel, trials > 1, trials)).engines[0]
+        self._engine = Pack(fits(case, kernel, trials > 1, trials, recorded)).engines[0]
         self._batches = iter(())
         self._loss = torch.zeros(trials)
 
@@ -102,9 +100,7 @@ class Product:
                 folds = self._engine.folds
                 self._batches = self._engine.batches([f.order(1) for f in folds], [f.keys(1) for f in folds])
                 batch = next(self._batches)
-            self._loss, _ = self._engine.backward(batch)
-            self._engine.update([RATE] * len(self._engine.folds))
-            self._engine.clear()
+            self._loss = self._engine.step(batch, [RATE] * self.trials)[0]
 
     def losses(self) -> list[float]:
         """See Contestant."""
@@ -141,22 +137,19 @@ class Recorded:
 class Rows:
     """The samples of each step, found on the device: a recorded step cannot be told anything from outside."""
 
-    def __init__(self, folds: Sequence[Fold], case: Case) -> None:
+    def __init__(self, fold: Fold, case: Case) -> None:
         steps = case.windows // case.batch
-        orders = np.stack([fold.order(1)[:steps * case.batch].reshape(steps, case.batch) for fold in folds], axis=1)
-        start_N = folds[0].train_loader.samples.start_N
-        self._rows_SKB = torch.from_numpy(start_N[orders]).to(folds[0].device)
-        self._step = torch.zeros(1, dtype=torch.int64, device=folds[0].device)
-        self._loader = folds[0].train_loader
+        order = fold.order(1)[:steps * case.batch].reshape(steps, case.batch)
+        self._rows_SB = torch.from_numpy(fold.train_loader.samples.start_N[order]).to(fold.device)
+        self._step = torch.zeros(1, dtype=torch.int64, device=fold.device)
+        self._loader = fold.train_loader
 
-    def next(self, alone: bool) -> Batch:
-        """Cut the next step's batch, with the trials in front or without."""
-        rows_KB = self._rows_SKB.index_select(0, self._step)[0]
-        self._step.add_(1).remainder_(len(self._rows_SKB))
-        rows = rows_KB[0] if alone else rows_KB
-        x_BLF = self._loader.windows_NLF.index_select(0, rows.reshape(-1))
-        return Batch(self._loader.arrays, x_BLF.view(*rows.shape, *x_BLF.shape[1:]), None, torch.zeros_like(rows),
-                     torch.zeros(0, dtype=torch.int64, device=rows.device), None)
+    def next(self) -> Batch:
+        """Cut the next step's batch."""
+        rows_B = self._rows_SB.index_select(0, self._step)[0]
+        self._step.add_(1).remainder_(len(self._rows_SB))
+        return Batch(self._loader.arrays, self._loader.windows_NLF.index_select(0, rows_B), None,
+                     torch.zeros_like(rows_B), torch.zeros(0, dtype=torch.int64, device=rows_B.device), None)
 
 
 class Streams:
@@ -170,13 +163,13 @@ class Streams:
 
     def _step(self, fold: Fold, k: int, case: Case) -> Callable[[], None]:
         on_gpu = fold.device.type == "cuda"
-        rows, parameters = Rows([fold], case), list(fold.learner.parameters())
+        rows, parameters = Rows(fold, case), list(fold.learner.parameters())
         rate: Any = torch.tensor(RATE, device=fold.device) if on_gpu else RATE
         optimizer = torch.optim.Adam(parameters, lr=rate, fused=True, capturable=on_gpu)
 
         def step() -> None:
             optimizer.zero_grad(set_to_none=True)
-            batch = rows.next(alone=True)
+            batch = rows.next()
             with torch.autocast("cuda", torch.bfloat16, enabled=fold.mixed):
                 output = fold.learner(batch)
             loss, _ = fold.learner.loss(output.float(), batch)
@@ -197,37 +190,6 @@ class Streams:
         """See Contestant."""
         synchronize(self._losses.device.type)
         return self._losses.tolist()
-
-
-class PackGraph:
-    """The pack's whole step in one graph."""
-
-    def __init__(self, case: Case, kernel: str) -> None:
-        self.trials = case.trials
-        self._engine = Together([fit.folds[0] for fit in fits(case, kernel, True, case.trials)])
-        self._rows = Rows(self._engine.folds, case)
-        self._weights = [stack.detach() for stack in self._engine._weights.values()]
-        self._gradients = self._engine._gradients
-        self._rules = Stack([fold.rule for fold in self._engine.folds], self._weights, [CLIP] * case.trials)
-        self._rates = torch.full((case.trials,), RATE, device=case.device)
-        self._loss = torch.zeros(case.trials, device=case.device)
-        self._recorded = Recorded(self._step, case.device)
-
-    def _step(self) -> None:
-        loss_K, _ = self._engine.backward(self._rows.next(alone=False))
-        self._loss.copy_(loss_K)
-        self._rules.step(self._gradients, self._rates)
-        self._engine.clear()
-
-    def steps(self, count: int) -> None:
-        """See Contestant."""
-        for _ in range(count):
-            self._recorded()
-
-    def losses(self) -> list[float]:
-        """See Contestant."""
-        synchronize(self._loss.device.type)
-        return self._loss.tolist()
 
 
 class Processes:

@@ -7,7 +7,7 @@ one by one: the product's own loop with torch.nn's layers, which are cuDNN's;
 processes: eight such loops at the same time on the one card;
 stacked, triton: the product's pack of all trials, its recurrent layers by that kernel;
 streams: a CUDA graph of each trial's whole step (torch.nn, clipping, fused Adam), each on a stream of its own;
-stacked graph, triton graph: a CUDA graph of the pack's whole step, clipping and Adam on the stacked weights included.
+stacked graph, triton graph: the same packs, their steps replayed from a CUDA graph, as the probe takes them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from gpu_contestants import (
     WINDOWS,
     Case,
     Contestant,
-    PackGraph,
     Processes,
     Product,
     Streams,
@@ -54,10 +53,10 @@ def build(name: str, case: Case, processes: Processes | None) -> Contestant:
     elif name == "streams":
         contestant = Streams(case)
     elif name.endswith("graph"):
-        contestant = PackGraph(case, name.split()[0])
+        contestant = Product(case, name.split()[0], case.trials, recorded=True)
     else:
         contestant = Product(case, name, case.trials)
-    contestant.steps(2)
+    contestant.steps(4)
     synchronize(case.device)
     return contestant
 

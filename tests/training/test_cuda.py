@@ -10,9 +10,12 @@ import torch
 from training_toys import tones, tones_config, wave, wave_config
 
 from seqsweep.config.sweep import FitConfig
-from seqsweep.config.training import ProgramConfig
+from seqsweep.config.training import Kernel, ProgramConfig
 from seqsweep.data.batch import Prepared
+from seqsweep.models.kernels import available
 from seqsweep.records import Reason
+from seqsweep.training import probe
+from seqsweep.training.engine import Together
 from seqsweep.training.fit import Fit, Pack
 from seqsweep.training.predict import predict
 
@@ -62,14 +65,20 @@ def test_resuming_goes_on_as_if_never_stopped(optimizer: str) -> None:
             assert ours[name] == pytest.approx(theirs[name], rel=1e-3), name
 
 
-@pytest.mark.parametrize("trials", [1, 3])
+def pack_of(config: FitConfig, data: Prepared, trials: int, program: ProgramConfig) -> Pack:
+    return Pack([Fit(config.model_copy(update={"seed": seed, "program": program}), (data,), "cuda")
+                 for seed in range(trials)])
+
+
+PROGRAMS = [(1, ProgramConfig()), (3, ProgramConfig(kernel="stacked", packed=True)),
+            (3, ProgramConfig(kernel="stacked", packed=True, recorded=True))]
+
+
+@pytest.mark.parametrize(("trials", "program"), PROGRAMS, ids=str)
 @pytest.mark.parametrize(("config", "data"), CASES)
-def test_a_step_never_waits_for_the_gpu(config: FitConfig, data: Prepared, trials: int) -> None:
-    program = ProgramConfig(kernel="stacked" if trials > 1 else "torch", packed=trials > 1)
-    fits = [Fit(config.model_copy(update={"seed": seed, "program": program}), (data,), "cuda")
-            for seed in range(trials)]
-    pack = Pack(fits)
-    pack.advance()  # the first epoch loads kernels
+def test_a_step_never_waits_for_the_gpu(config: FitConfig, data: Prepared, trials: int, program: ProgramConfig) -> None:
+    pack = pack_of(config, data, trials, program)
+    pack.advance()  # the first epoch loads kernels, and records
     engine = pack.engines[0]
     batches = engine.batches([fold.order(1) for fold in engine.folds], [fold.keys(1) for fold in engine.folds])
     next(batches)  # the epoch's order is sent once
@@ -77,12 +86,44 @@ def test_a_step_never_waits_for_the_gpu(config: FitConfig, data: Prepared, trial
     try:
         norms = []
         for batch in batches:
-            engine.backward(batch)
-            norms.append(engine.update([1e-3] * trials))
-            engine.clear()
+            norms.append(engine.step(batch, [1e-3] * trials))
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert norms
+
+
+@pytest.mark.parametrize("kernel", ["stacked", "triton"])
+@pytest.mark.parametrize(("config", "data"), CASES)
+def test_a_recorded_pack_trains_as_one_that_is_not(config: FitConfig, data: Prepared, kernel: Kernel) -> None:
+    if not available(kernel, "cuda"):
+        pytest.skip("Triton is not installed")
+    rates = config.model_copy(update={"training": config.training.model_copy(update={
+        "schedule": "cosine", "warmup_epochs": 1, "epochs": 4})})
+    plain, graph = (pack_of(rates, data, 3, ProgramConfig(kernel=kernel, packed=True, recorded=recorded))
+                    for recorded in (False, True))
+    for _ in range(4):
+        for ours, theirs in zip(graph.advance(), plain.advance(), strict=True):
+            for name in ("train_loss", "val_loss", "grad_norm", "learning_rate"):
+                assert ours.metrics[name] == pytest.approx(theirs.metrics[name], rel=1e-3), name
+    assert all(engine.recorded for engine in graph.engines if isinstance(engine, Together))
+
+
+def test_a_member_of_a_recorded_pack_leaves_and_its_memory_is_freed() -> None:
+    program = ProgramConfig(kernel="stacked", packed=True, recorded=True)
+    fits = pack_of(wave_config(epochs=40, cell="gru"), wave(), 4, program).fits
+    taken = []
+    for members in [(0, 1, 2, 3), (0, 2, 3), (3, 0, 1)] * 4:
+        Pack([fits[k] for k in members]).advance()
+        torch.cuda.synchronize()
+        taken.append(torch.cuda.memory_allocated())
+    assert max(taken[3:]) <= 1.5 * max(taken[:3])
+
+
+def test_the_probe_finds_that_graphs_keep_the_figures() -> None:
+    choice = probe.choose(wave_config(cell="gru"), (wave(),), "cuda", 3, "stacked")
+    assert choice.program == ProgramConfig(kernel="stacked", packed=True, recorded=True)
+    choice = probe.choose(wave_config(cell="gru", precision="mixed"), (wave(),), "cuda", None)
+    assert any("graph" in name for name in choice.seconds)
 
 
 def test_mixed_precision_trains() -> None:

@@ -55,6 +55,8 @@ class ProgramConfig(Config):
     kernel: Kernel = "torch"
     packed: bool = False
     """Trained in step with others of its shape; its figures do not depend on which, or how many."""
+    recorded: bool = False
+    """On a GPU its steps are replayed from a CUDA graph; elsewhere, and where that cannot be, they are taken alike."""
     micro_batch: int | None = None
     """Samples computed at once where a batch did not fit into memory; their gradients add up to those of the batch."""
     whole_epochs: int = 0
@@ -62,7 +64,7 @@ class ProgramConfig(Config):
 
     def __str__(self) -> str:
         pieces = f", micro-batches of {self.micro_batch}" if self.micro_batch else ""
-        return f"{self.kernel}{', packed' * self.packed}{pieces}"
+        return f"{self.kernel}{', packed' * self.packed}{', as a graph' * self.recorded}{pieces}"
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,8 @@ class Programs:
 
     def _save(self) -> None:
         self._writer.put(self._store.update_sweep, facts={"programs": {
-            name: {"kernel": each.program.kernel, "packed": each.program.packed, "pack": each.pack,
-                   "seconds": each.seconds} for name, each in self._known.items()}})
+            name: {"kernel": each.program.kernel, "packed": each.program.packed, "recorded": each.program.recorded,
+                   "pack": each.pack, "seconds": each.seconds} for name, each in self._known.items()}})
 
     def may_follow(self, config: FitConfig) -> bool:
         """Whether one more trial may take this shape because another has it: half of a sweep's trials at the most."""
@@ -78,5 +78,6 @@ def program_of(facts: Mapping[str, Any], config: FitConfig, extra: Mapping[str, 
 
 def chosen(facts: Mapping[str, Any]) -> dict[str, Choice]:
     """Return the choices among a sweep's facts, by bucket of shapes."""
-    return {name: Choice(ProgramConfig(kernel=each["kernel"], packed=each["packed"]), each["pack"], each["seconds"])
+    return {name: Choice(ProgramConfig(kernel=each["kernel"], packed=each["packed"],
+                                       recorded=each.get("recorded", False)), each["pack"], each["seconds"])
             for name, each in facts.get("programs", {}).items()}

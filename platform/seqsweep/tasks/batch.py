@@ -83,6 +83,23 @@ class Batch:
                         self.label_B[..., rows], observed, self.key, start,
                         self.start_B[..., rows], self.target_B[..., rows])
 
+    def copy(self) -> Batch:
+        """Return a batch with memory of its own; the arrays are the same."""
+        mine: dict[str, Any] = {name: each.clone() if isinstance(each, Tensor) else each
+                                for name, each in vars(self).items()}
+        return Batch(**mine)
+
+    def fill(self, other: Batch) -> bool:
+        """Take over another's samples where they have the shapes of these; return whether they have."""
+        pairs = [(each, getattr(other, name)) for name, each in vars(self).items() if name != "arrays"]
+        tensors = [(mine, new) for mine, new in pairs if isinstance(mine, Tensor) and isinstance(new, Tensor)]
+        if any(mine.shape != new.shape for mine, new in tensors) or \
+                any(mine != new for mine, new in pairs if not (isinstance(mine, Tensor) and isinstance(new, Tensor))):
+            return False
+        for mine, new in tensors:
+            mine.copy_(new)
+        return True
+
     @property
     def static(self) -> Tensor | None:
         """Static features of each sample's series; None where there are none."""

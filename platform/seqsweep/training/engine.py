@@ -22,6 +22,7 @@ from seqsweep.models.linear import Linear
 from seqsweep.models.own import drawing
 from seqsweep.tasks.batch import Batch
 from seqsweep.training.fold import Fold
+from seqsweep.training.recorded import Recorder, can_record
 from seqsweep.training.rules import Stack
 
 Figures = dict[str, float]
@@ -54,6 +55,10 @@ class Engine(Protocol):
 
     def clear(self) -> None:
         """Forget the gradients."""
+        ...
+
+    def step(self, batch: Batch, rates: Sequence[float], micro: int | None = None) -> Tensor:
+        """All three; return losses, their weights and the norms `(3, K)`, not fetched."""
         ...
 
     def outputs(self, batch: Batch) -> Tensor:
@@ -103,6 +108,10 @@ class Alone:
         for parameter in self.folds[0].parameters:
             parameter.grad = None
 
+    def step(self, batch: Batch, rates: Sequence[float], micro: int | None = None) -> Tensor:
+        """See Engine."""
+        return _whole_step(self, batch, rates, micro)
+
     def outputs(self, batch: Batch) -> Tensor:
         """See Engine."""
         with _precision(self._mixed):
@@ -130,6 +139,8 @@ class Together:
         self._rules = Stack([fold.rule for fold in self.folds], [stack.detach() for stack in self._weights.values()],
                             [fold.config.training.clip_norm for fold in self.folds]) \
             if stacks_rules(self.folds[0].device) else None
+        self._recorder = Recorder(len(self.folds), self._gradients[0]) \
+            if self.folds[0].config.program.recorded and can_record(self.folds[0].device) else None
 
     def _stack(self) -> None:
         own = [dict(fold.learner.named_parameters()) for fold in self.folds]
@@ -182,6 +193,25 @@ class Together:
         """See Engine."""
         torch._foreach_zero_(self._gradients)
 
+    def step(self, batch: Batch, rates: Sequence[float], micro: int | None = None) -> Tensor:
+        """See Engine."""
+        if self._recorder and self._rules and micro is None:
+            return self._recorder.step(self._step, batch, rates)
+        return _whole_step(self, batch, rates, micro)
+
+    @property
+    def recorded(self) -> bool:
+        """Whether its steps are replayed by now."""
+        return self._recorder is not None and self._recorder.recorded
+
+    def _step(self, batch: Batch, rate_K: Tensor) -> Tensor:
+        """A step that the host tells nothing but the batch and the rates, which stay where they are."""
+        assert self._rules is not None  # noqa: S101 - else nothing is recorded
+        loss_K, weight_K = self.backward(batch)
+        norm_K = self._rules.step(self._gradients, rate_K)
+        self.clear()
+        return torch.stack([loss_K, weight_K, norm_K])
+
     def outputs(self, batch: Batch) -> Tensor:
         """See Engine."""
         with _precision(self._mixed):
@@ -210,6 +240,13 @@ class _Objective(nn.Module):
         return self.learner.loss(_whole(output), batch) if loss else output
 
 
+def _whole_step(engine: Engine, batch: Batch, rates: Sequence[float], micro: int | None) -> Tensor:
+    loss_K, weight_K = engine.backward(batch, micro)
+    norm_K = engine.update(rates)
+    engine.clear()
+    return torch.stack([loss_K, weight_K, norm_K])
+
+
 Steps = Generator[None, None, list[Figures]]
 """A pass that lets go after every step, so that whoever drives it can tell that it moves; it returns figures."""
 
@@ -232,10 +269,7 @@ def train(engine: Engine, epochs: Sequence[int], factors: Sequence[float], micro
     alive = [True] * len(folds)
     for step, batch in enumerate(engine.batches(orders, keys)):
         rates = [fold.rate(epoch, step, factor) for fold, epoch, factor in zip(folds, epochs, factors, strict=True)]
-        loss_K, weight_K = engine.backward(batch, micro)
-        norm_K = engine.update(rates)
-        engine.clear()
-        table.append(torch.stack([loss_K, weight_K, norm_K]))
+        table.append(engine.step(batch, rates, micro))
         if first.device.type == "cpu":
             of_each = zip(alive, *table[-1].tolist(), strict=True)
             alive = [one and all(map(math.isfinite, figures)) for one, *figures in of_each]

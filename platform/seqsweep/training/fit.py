@@ -134,7 +134,7 @@ class Fit:
         vars(self.plateau).update(meta["plateau"])
 
     def _identity(self) -> dict[str, Any]:
-        pieces = {"program": {"micro_batch", "whole_epochs"}}  # what is trained is the same
+        pieces = {"program": {"micro_batch", "whole_epochs", "recorded"}}  # what is trained is the same
         return {"config": self.config.model_dump(mode="json", exclude=pieces), "data": self.data_hashes}
 
     @staticmethod
