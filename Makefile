@@ -65,12 +65,15 @@ bench: $(VENV)/rivals  ## seqsweep and its rivals on the same work, hours on a q
 
 GPU_TESTS := tests/training/test_cuda.py tests/training/test_triton_pack.py tests/training/test_gpu_pack.py \
 	tests/models/test_triton_cells.py tests/models/test_triton_compile.py
-gpu:  ## GPU tests and benchmarks; $(PYTHON) needs only torch, numpy, pydantic, triton and pytest
-	PYTHONPATH=platform $(PYTHON) -m pytest -c /dev/null --rootdir=. --confcutdir=tests/training -q -m "not slow" \
-		-W ignore::pytest.PytestUnknownMarkWarning $(GPU_TESTS)
-	PYTHONPATH=platform $(PYTHON) benchmarks/gpu_pack.py benchmarks/results/gpu_pack.md
-	PYTHONPATH=platform $(PYTHON) benchmarks/gpu_pack.py benchmarks/results/gpu_pack_mixed.md --precision mixed
-	PYTHONPATH=platform $(PYTHON) benchmarks/gpu.py benchmarks/results/gpu.md
+GPU_PYTHON = PYTHONPATH=platform $(PYTHON)
+gpu:  ## GPU tests and benchmarks, the latter whatever the tests say; $(PYTHON) needs only torch, numpy, pydantic, triton and pytest
+	@failed=0; \
+	$(GPU_PYTHON) -m pytest -c /dev/null --rootdir=. --confcutdir=tests/training -q -m "not slow" --durations=10 \
+		-W ignore::pytest.PytestUnknownMarkWarning $(GPU_TESTS) || failed=1; \
+	$(GPU_PYTHON) benchmarks/gpu_pack.py benchmarks/results/gpu_pack.md || failed=1; \
+	$(GPU_PYTHON) benchmarks/gpu_pack.py benchmarks/results/gpu_pack_mixed.md --precision mixed || failed=1; \
+	$(GPU_PYTHON) benchmarks/gpu.py benchmarks/results/gpu.md || failed=1; \
+	exit $$failed
 
 clean:  ## remove what the demo wrote
 	rm -rf $(DEMO)
