@@ -1,4 +1,4 @@
-"""Writes the README's section "Speed" from what the pages in `results/` claim.
+"""Writes `results/README.md` from what the pages in `results/` claim, and of it the README's section "Speed".
 
     python benchmarks/summary.py
 
@@ -13,32 +13,36 @@ from pathlib import Path
 from rounds import CLAIMS, RESULTS
 
 README = Path(__file__).parents[1] / "README.md"
-SECTION = [
-    "## Speed", "",
-    "`make bench` runs seqsweep and its rivals in turn on the same work, writes `benchmarks/results/`, and this table",
-    "from it; the pages say on what machine, with what versions, and how. A ratio is the median of its rounds' ratios,",
-    "with an interval whose chance to hold the true median the page states (10 rounds: 98 %, 2 rounds: 50 %).", "",
-    "| | measured | target | page |", "| --- | ---: | --- | --- |"]
+IN_README = ("loop", "orchestration", "scale", "short_trials")
+"""How the names of pages on speed begin; the others are on endurance."""
+HOW = [
+    "`make bench` runs seqsweep and its rivals in turn on the same work and writes the pages, which say on what",
+    "machine, with what versions, and how. A ratio is the median of its rounds' ratios, with an interval whose chance",
+    "to hold the true median the page states (10 rounds: 98 %, 2 rounds: 50 %)."]
+TABLE = ["", "| | measured | target | page |", "| --- | ---: | --- | --- |"]
 BEGIN, END = "<!-- speed: written by benchmarks/summary.py -->", "<!-- /speed -->"
 
 
-def claims(page: Path) -> Iterator[str]:
-    """Yield the rows of a page's claims, each with a link to the page."""
+def claims(page: Path, folder: str) -> Iterator[str]:
+    """Yield the rows of a page's claims, each with a link to the page from beside a folder."""
     lines = page.read_text(encoding="utf-8").splitlines()
     if CLAIMS[0] not in lines:
         return
     for line in lines[lines.index(CLAIMS[0]) + len(CLAIMS):]:
         if not line.startswith("|"):
             return
-        yield f"{line} [{page.stem}](benchmarks/results/{page.name}) |"
+        yield f"{line} [{page.stem}]({folder}{page.name}) |"
 
 
 def main() -> None:
-    """Write the table between the README's two markers."""
-    rows = [row for page in sorted(RESULTS.glob("*.md")) for row in claims(page)]
-    text = README.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    section = ["", *SECTION, *rows, ""] if rows else [""]
+    """Write the whole table, and the part between the README's two markers."""
+    pages = [page for page in sorted(RESULTS.glob("*.md")) if page.name != "README.md"]
+    rows = [row for page in pages for row in claims(page, "")]
+    (RESULTS / "README.md").write_text("\n".join(["# Measured", "", *HOW, *TABLE, *rows, ""]), encoding="utf-8")
+    quoted = [row for page in pages if page.stem.startswith(IN_README) for row in claims(page, "benchmarks/results/")]
+    more = ["", "How it stands kills, outages and time is in [the whole table](benchmarks/results/README.md)."]
+    section = ["", "## Speed", "", *HOW, *TABLE, *quoted, *more, ""] if quoted else [""]
+    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
     README.write_text(before + BEGIN + "\n".join(section) + END + rest.split(END)[1], encoding="utf-8")
 
 

@@ -32,12 +32,12 @@ from seqsweep.store.records import Store
 from seqsweep.submission import stored_sweep
 from seqsweep.verification import verify_trial
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[2] / "docs" / "own-code.md").read_text(encoding="utf-8")
 
 
 def example(name: str) -> str:
-    """A file of the README."""
-    found = re.search(rf"```\w+\n# {re.escape(name)}\n(.*?)```", README, re.DOTALL)
+    """A file of the guide."""
+    found = re.search(rf"```\w+\n# {re.escape(name)}\n(.*?)```", GUIDE, re.DOTALL)
     assert found, name
     return found[1]
 
