@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 import numpy as np
+
+os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")  # else the streams of 32 trials share 8 queues
 import torch
 
 from seqsweep.config.sweep import FitConfig

@@ -115,3 +115,21 @@ def test_what_cannot_be_verified(settings: Settings) -> None:
             verify_trial("plain", 0, settings)
     finally:
         whole.to_csv(folder / "load.csv", index=False)
+
+
+def test_a_trial_of_a_gpu_stands_without_one(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernel has a substitute here; bits are not promised, all else is."""
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    submitted(settings, "of-a-gpu", kernel="stacked", pack="off")
+    with Store.open(settings.store) as store, store._database.write() as connection:
+        facts, key = connection.execute(text("SELECT facts, id FROM seqsweep_sweeps WHERE name = 'of-a-gpu'")).one()
+        changed = {"facts": facts.replace('"stacked"', '"triton"'), "key": key}
+        assert changed["facts"] != facts
+        connection.execute(text("UPDATE seqsweep_sweeps SET facts = :facts WHERE id = :key"), changed)
+        connection.execute(text("UPDATE seqsweep_trials SET worker = 'far NVIDIA H200 pid 7' WHERE sweep_id = :key"),
+                           {"key": key})
+        seal_all(connection)
+    found = verify_trial("of-a-gpu", 1, settings)
+    assert found.program.startswith("triton")
+    assert not found.evidence.bits
+    assert found.evidence.problems == []

@@ -28,7 +28,10 @@ class Verified:
 
 
 def verify_trial(name: str, number: int, settings: Settings, tell: Callable[[str], None] = lambda _: None) -> Verified:
-    """Train a closed trial again on this machine's CPU. Raises NotFound; Conflict where the data are others now."""
+    """Train a closed trial again on this machine: on a GPU if one trained it and one is here.
+
+    Raises NotFound; Conflict where the data are others now.
+    """
     with Store.open_existing(settings.store) as store:
         stored = store.sweep(name)
         records = [record for record in store.trials(name) if record.number == number]
@@ -43,5 +46,10 @@ def verify_trial(name: str, number: int, settings: Settings, tell: Callable[[str
     config = fit_config(sweep, record.trial.params, record.trial.seed)
     program = program_of(stored.facts, config, record.extra)
     evidence = verify(config.model_copy(update={"program": program}), data, record.reports,
-                      threads=sweep.resources.cpus_per_worker, tell=tell)
+                      threads=sweep.resources.cpus_per_worker, on_gpu=_on_gpu(record.worker), tell=tell)
     return Verified(name, number, str(program), record.worker, evidence)
+
+
+def _on_gpu(worker: str) -> bool:
+    """Whether a worker's name, host device pid number, tells of a GPU."""
+    return " pid " in worker and " cpu pid " not in worker

@@ -15,7 +15,7 @@ import pytest
 from toys import toy_series, toy_sweep
 
 from seqsweep.cluster.messages import Advance, Advanced, Event, Lost
-from seqsweep.cluster.pool import LocalPool, Pool, RayPool, open_pool, ray_session
+from seqsweep.cluster.pool import LocalPool, Pool, RayPool, _fit_into_cluster, open_pool, ray_session
 from seqsweep.config.sweep import FitConfig, ResourcesConfig, fit_config
 from seqsweep.data.batch import Prepared
 from seqsweep.errors import InvalidSweep, Unavailable
@@ -336,3 +336,9 @@ def test_a_session_leaves_a_ray_alone_that_was_there_before(ray_pool: RayPool) -
     with ray_session("local", ResourcesConfig(workers=1)):
         pass
     assert ray.is_initialized()
+
+
+@pytest.mark.parametrize(("gpus", "each", "room"), [(2, 0.4, 4), (2, 0.5, 4), (1, 0.1, 10), (4, 1.0, 4), (4, 2.0, 2)])
+def test_a_share_of_a_gpu_is_a_share_of_one(gpus: int, each: float, room: int) -> None:
+    resources = ResourcesConfig(gpus_per_worker=each)
+    assert _fit_into_cluster(resources, {"CPU": 64, "GPU": gpus}) == (room, each)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.training import Kernel
-from seqsweep.models.kernels import CellKind, available, cell_kind, run_layer, run_stack
+from seqsweep.models.kernels import CellKind, available, cell_kind, run_in_bfloat16, run_layer, run_stack, substitute
 from seqsweep.models.recurrent import Recurrent
 
 KERNELS: tuple[Kernel, ...] = ("stacked", "compiled")
@@ -202,3 +202,37 @@ def test_names() -> None:
     assert available("compiled") == (importlib.util.find_spec("numba") is not None)
     assert not available("compiled", "cuda")
     assert not available("triton", "cpu")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_torchs_layers_in_bfloat16_have_gradients_in_float32(kind: CellKind) -> None:
+    layer, x_BTF = module(kind, 3, 8), torch.randn(4, 6, 3, requires_grad=True)
+    inputs = [x_BTF, *layer.parameters()]
+    out, expected = run_in_bfloat16(layer, x_BTF), layer(x_BTF)[0]
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), expected, atol=2e-2, rtol=0)
+    for mine, torchs in zip(slopes(out.float(), inputs), slopes(expected, inputs), strict=True):
+        assert mine.dtype == torch.float32
+        torch.testing.assert_close(mine, torchs, atol=5e-2 * max(1.0, float(torchs.abs().max())), rtol=0)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "peephole"])
+def test_stacked_layers_compute_in_the_weights_type_under_autocast(kind: CellKind) -> None:
+    layer, x_BTF = module(kind, 3, 5), torch.randn(4, 6, 3)
+    inputs = [x_BTF, *layer.parameters()]
+    plain, expected = run_layer("stacked", kind, *inputs), slopes(run_layer("stacked", kind, *inputs), inputs[1:])
+    with torch.autocast("cpu", torch.bfloat16):
+        out = run_layer("stacked", kind, x_BTF.bfloat16(), *inputs[1:])
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out, plain, atol=2e-2, rtol=0)
+    for mine, torchs in zip(slopes(out, inputs[1:]), expected, strict=True):
+        torch.testing.assert_close(mine, torchs, atol=5e-2 * max(1.0, float(torchs.abs().max())), rtol=0)
+
+
+def test_a_kernel_that_cannot_run_on_a_device_has_a_substitute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
+    assert [substitute(kernel, cpu) for kernel in ("torch", "stacked", "triton")] == ["torch", "stacked", "stacked"]
+    assert substitute("compiled", gpu) == "stacked"
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert substitute("triton", cpu) == "triton"

@@ -63,7 +63,7 @@ def theirs(layers: list[nn.RNNBase], x_KBTF: Tensor, weigh_KBTH: Tensor) -> tupl
     outs, grads = [], []
     for k, layer in enumerate(layers):
         x = x_KBTF[k].detach().clone().requires_grad_()
-        with torch.backends.cudnn.flags(allow_tf32=False):
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             out = layer(x)[0]
             grads.append(torch.autograd.grad((out * weigh_KBTH[k]).sum(), [x, *layer.parameters()]))
         outs.append(out.detach())
@@ -90,8 +90,8 @@ def same(mine: Tensor, reference: Tensor) -> None:
 def test_agrees_with_torch(kind: CellKind, shape: tuple[int, int, int, int, int]) -> None:
     trials, batch, steps, features, hidden = shape
     layers = stack(kind, trials, features, hidden)
-    x = torch.randn(trials, batch, steps, features, device=DEVICE)
-    weigh = torch.randn(trials, batch, steps, hidden, device=DEVICE)
+    x = torch.randn(trials, batch, steps, features).to(DEVICE)
+    weigh = torch.randn(trials, batch, steps, hidden).to(DEVICE)
     out, grads = ours(kind, x, leaves(layers), weigh)
     reference, expected = theirs(layers, x, weigh)
     close(out, reference, 1e-5)
@@ -168,7 +168,7 @@ def test_an_input_that_all_share_gets_the_sum_of_their_gradients(kind: CellKind)
 @pytest.mark.parametrize(("precision", "tolerance"), [("mixed", 4e-2), ("tf32", 1e-2)])
 def test_less_precise_products(kind: CellKind, precision: Precision, tolerance: float) -> None:
     layers = stack(kind, 2, 3, 8)
-    x, weigh = torch.randn(2, 5, 6, 3, device=DEVICE), torch.randn(2, 5, 6, 8, device=DEVICE)
+    x, weigh = torch.randn(2, 5, 6, 3).to(DEVICE), torch.randn(2, 5, 6, 8).to(DEVICE)  # the same draws everywhere
     out, grads = ours(kind, x, leaves(layers), weigh, precision)
     assert out.dtype == (torch.bfloat16 if precision == "mixed" else torch.float32)
     reference, expected = theirs(layers, x, weigh)
@@ -208,12 +208,24 @@ def test_strided_inputs() -> None:
         close(mine, wanted, 1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_offsets_that_would_not_fit_are_left_to_torch(kind: CellKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_cells, "_COUNTED", 4 * 3 * 4 * 6)
+    monkeypatch.setattr(Plan, "launch", None)
+    layers = stack(kind, 2, 2, 6)
+    x, weigh = torch.randn(2, 3, 4, 2).to(DEVICE), torch.randn(2, 3, 4, 6).to(DEVICE)
+    out, _ = ours(kind, x, leaves(layers), weigh)
+    close(out, theirs(layers, x, weigh)[0], 1e-5)
+
+
 def test_what_does_not_fit_is_left_to_torch() -> None:
     for hidden, dtype in ((300, torch.float32), (5, torch.float64)):
         layer = nn.GRU(2, hidden, batch_first=True, dtype=dtype, device=DEVICE)
         x = torch.randn(1, 3, 2, 2, dtype=dtype, device=DEVICE)
         w_ih, w_hh, b_ih, b_hh = (w.unsqueeze(0) for w in layer.parameters())
-        close(run_stack("gru", x, w_ih, w_hh, b_ih, b_hh), layer(x[0])[0].unsqueeze(0), 1e-5)
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            expected = layer(x[0])[0].unsqueeze(0)
+        close(run_stack("gru", x, w_ih, w_hh, b_ih, b_hh), expected, 1e-5)
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-8, 0.3, 0.624, 0.626, 3.0, 20.0, 1e4, float("nan")])

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from training_toys import tones, tones_config, wave, wave_config
 
+from seqsweep.config.sweep import FitConfig
 from seqsweep.config.training import Kernel, ProgramConfig
 from seqsweep.errors import InvalidSweep
 from seqsweep.models.kernels import available
@@ -78,3 +79,16 @@ def test_without_a_clock_the_program_follows_from_a_rule(monkeypatch: pytest.Mon
     monkeypatch.setattr(probe, "_measure", None)
     choice = probe.choose(wave_config(cell="gru"), (wave(),), "cpu", 1, kernel, timed=False)
     assert (choice.program.kernel, choice.pack, choice.seconds) == (expected, 1, {})
+
+
+def test_triton_is_left_out_where_it_fails_unless_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(config: FitConfig, data: object, device: str, program: ProgramConfig, size: int) -> None:
+        if program.kernel == "triton":
+            raise RuntimeError("Failed to find C compiler")
+        raise MemoryError
+
+    monkeypatch.setattr(probe, "_run", broken)
+    programs = [(ProgramConfig(kernel=kernel), 1) for kernel in ("triton", "stacked")]
+    assert probe._measure(wave_config(), (wave(),), "cpu", programs, None) == {}
+    with pytest.raises(RuntimeError, match="C compiler"):
+        probe._measure(wave_config(), (wave(),), "cpu", programs[:1], "triton")

@@ -294,6 +294,7 @@ def verify(name: SweepName, trial: Annotated[int, typer.Argument(metavar="TRIAL"
     else:
         out.print(f"[bold]{name} trial {trial}[/]: kernel {found.program}, trained on {found.worker}")
         same = "equal to the bit" if evidence.differs_at is None else f"differs from epoch {evidence.differs_at} on"
+        same += "" if evidence.bits else " (trained on a GPU, where bits are not promised)"
         out.print(f"  again      {evidence.epochs} epochs, {same}")
         out.print(f"  20 steps   losses within {evidence.steps_difference:.1e} of torch's layers (float32; "
                   f"rounding alone gives {evidence.sensitivity:.1e})")

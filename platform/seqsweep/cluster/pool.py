@@ -334,7 +334,7 @@ def _fit_into_cluster(resources: ResourcesConfig, cluster: dict[str, float]) -> 
     each = (1.0 if gpus else 0.0) if resources.gpus_per_worker == "auto" else resources.gpus_per_worker
     room = cpus // resources.cpus_per_worker
     if each:
-        room = min(room, int(gpus / each))
+        room = min(room, int(gpus / each) if each >= 1 else int(gpus) * int(1 / each + 1e-9))  # a share is of one GPU
     if room < 1:
         raise Unavailable(f"the Ray cluster has {cpus} CPUs and {gpus:g} GPUs: too little for one worker of "
                           f"{resources.cpus_per_worker} CPUs and {each:g} GPUs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import socket
@@ -90,6 +91,10 @@ class Worker:
             return Probed(work.trial, work.attempt, choice)
         except Exception as error:
             return Probed(work.trial, work.attempt, None, _failure(error))
+        finally:
+            if self._device.startswith("cuda"):  # what it took: others may share the card
+                with contextlib.suppress(RuntimeError):
+                    torch.cuda.empty_cache()
 
     def _take(self, work: Advance) -> Fit | None:
         """The trial asked for; None where a checkpoint is needed for it."""
@@ -174,7 +179,8 @@ def _failure(error: Exception) -> Failure:
     if out_of_memory(error):
         traceback.clear_frames(error.__traceback__)  # they hold what filled the memory
         if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+            with contextlib.suppress(RuntimeError):  # torch 2.11 refuses once a graph could not be recorded
+                torch.cuda.empty_cache()
         return Failure(Reason.OUT_OF_MEMORY, f"{type(error).__name__}: {error}".strip().split("\n", 1)[0])
     trace = traceback.format_exc().replace("Traceback (most", "Trace on the worker (most")
     return Failure(Reason.USER_ERROR, str(error) if isinstance(error, InvalidSweep) else trace)

@@ -62,6 +62,7 @@ class BatchNorm(nn.Module):
     def forward(self, x_BTC: Tensor, inside_BT1: Tensor | None) -> Tensor:
         """Return `(B, T, C)`; `inside_BT1` is false in the padding, None where there is none."""
         mean_C, var_C = self.running_mean, self.running_var
+        x_BTC = x_BTC.to(mean_C.dtype)  # bfloat16 cannot count
         if self.training:
             mean_C, var_C, count = _moments(x_BTC, inside_BT1)
             with torch.no_grad():

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
+import warnings
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from seqsweep.config.models import RecurrentConfig
 from seqsweep.config.training import Kernel
@@ -53,6 +56,15 @@ def _works(library: str) -> bool:
     return True
 
 
+def substitute(kernel: Kernel, device: torch.device) -> Kernel:
+    """Return the kernel itself, or the one that does its work on a device where it cannot run.
+
+    A trial may go on elsewhere than where its kernel was chosen; it rounds otherwise there.
+    """
+    interpreted = kernel == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
+    return kernel if interpreted or available(kernel, device) else "stacked"
+
+
 def cell_kind(config: RecurrentConfig) -> CellKind:
     """Return the name of a model's cell."""
     if config.cell == "elman":
@@ -72,10 +84,23 @@ def run_cell(kernel: Kernel, kind: CellKind, cell: nn.Module, x_BTF: Tensor) -> 
     A layer that is none of torch's computes itself, whatever the kernel.
     """
     if kernel == "torch" or not isinstance(cell, nn.RNNBase):
-        out_BTH: Tensor = cell(x_BTF)[0]
+        mixed = isinstance(cell, nn.RNNBase) and x_BTF.is_cuda and torch.is_autocast_enabled("cuda")
+        out_BTH: Tensor = run_in_bfloat16(cell, x_BTF) if mixed else cell(x_BTF)[0]
         return out_BTH
     weights: list[Any] = [cell.weight_ih_l0, cell.weight_hh_l0, cell.bias_ih_l0, cell.bias_hh_l0]
     return run_layer(kernel, kind, x_BTF, *weights)
+
+
+def run_in_bfloat16(cell: nn.Module, x_BTF: Tensor) -> Tensor:
+    """Return a layer's outputs `(B, T, H)`, computed in bfloat16 from weights in float32.
+
+    torch's autocast makes float16 of cuDNN's layers whatever it is told, and small gradients are lost there.
+    """
+    with torch.autocast(x_BTF.device.type, enabled=False), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
+        narrow = {name: each.bfloat16() for name, each in cell.named_parameters()}
+        out_BTH: Tensor = functional_call(cell, narrow, (x_BTF.bfloat16(),))[0]
+    return out_BTH
 
 
 def run_layer(kernel: Kernel, kind: CellKind, x_BTF: Tensor, w_ih_GF: Tensor, w_hh_GH: Tensor, b_ih_G: Tensor,

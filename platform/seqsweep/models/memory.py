@@ -8,7 +8,8 @@ import sys
 import torch
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _LARGE = -1, -3, 1 << 30
-_NONE_LEFT = ("out of memory", "allocate memory", "not enough memory", "bad_alloc", "alloc_failed")
+_NONE_LEFT = ("out of memory", "allocate memory", "not enough memory", "bad_alloc", "alloc_failed",
+              "allocation_failed")
 """What torch's allocators, oneDNN and CUDA's libraries say in a RuntimeError."""
 
 

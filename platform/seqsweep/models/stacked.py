@@ -35,7 +35,9 @@ def run_stack(kind: CellKind, x_KBTF: Tensor, w_ih_KGF: Tensor, w_hh_KGH: Tensor
             pads = ((0, features, 0, units), (0, units, 0, units), (0, units), (0, units))
             inputs = (functional.pad(x_KBTF, (0, features, 0, 0, 0, batch % 2)),
                       *(functional.pad(each, pad).flatten(1, 2) for each, pad in zip(blocks, pads, strict=True)))
-    states_KTBH: Tensor = _Layer.apply(*inputs, kind, wanted(*inputs))[0]  # type: ignore[no-untyped-call]
+    with torch.autocast(x_KBTF.device.type, enabled=False):  # which casts some of its operations, and others not
+        inputs = tuple(each.to(w_hh_KGH.dtype) for each in inputs)
+        states_KTBH: Tensor = _Layer.apply(*inputs, kind, wanted(*inputs))[0]  # type: ignore[no-untyped-call]
     return states_KTBH[:, 1:, :batch, :hidden].transpose(1, 2)
 
 

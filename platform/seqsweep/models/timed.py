@@ -50,6 +50,9 @@ class Timer(nn.Module):
     """Takes the times out of the features, and lets values that are missing fade where the cell is GRU-D."""
 
     means_M: Tensor
+    values_M: Tensor
+    missing_M: Tensor
+    since_M: Tensor
 
     def __init__(self, config: RecurrentConfig, clock: Clock | None) -> None:
         super().__init__()
@@ -60,6 +63,8 @@ class Timer(nn.Module):
         """The number X of times."""
         if self.fades and clock is not None:
             self.register_buffer("means_M", torch.tensor(clock.means), persistent=False)
+            for name in ("values", "missing", "since"):
+                self.register_buffer(f"{name}_M", torch.tensor(getattr(clock, name)), persistent=False)
             self.decay_M = nn.Parameter(torch.full((missing,), 0.1))
             self.decay_bias_M = nn.Parameter(torch.zeros(missing))
 
@@ -73,12 +78,12 @@ class Timer(nn.Module):
         elapsed_BT1 = x_BTF[..., self.clock.elapsed].unsqueeze(-1).expm1()
         if not self.fades:
             return x_BTF, elapsed_BT1
-        values, missing, since = (list(places) for places in (self.clock.values, self.clock.missing, self.clock.since))
-        last_BTM, since_BTM = x_BTF[..., values], x_BTF[..., since].expm1()
+        last_BTM, since_BTM = (x_BTF.index_select(-1, places) for places in (self.values_M, self.since_M))
+        since_BTM = since_BTM.expm1()
         left_BTM = torch.exp(-torch.relu(since_BTM * self.decay_M + self.decay_bias_M))
         faded_BTM = self.means_M + (last_BTM - self.means_M) * left_BTM
-        seen_BTM = torch.where(x_BTF[..., missing] > 0, faded_BTM, last_BTM)
-        return (x_BTF.index_copy(-1, torch.tensor(values, device=x_BTF.device), seen_BTM),
+        seen_BTM = torch.where(x_BTF.index_select(-1, self.missing_M) > 0, faded_BTM, last_BTM)
+        return (x_BTF.index_copy(-1, self.values_M, seen_BTM),
                 torch.cat([elapsed_BT1, since_BTM], -1))
 
 

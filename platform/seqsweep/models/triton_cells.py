@@ -31,6 +31,9 @@ GATES: dict[str, int] = {"elman_tanh": 1, "elman_relu": 1, "gru": 3, "lstm": 4}
 LARGEST = 256
 """Hidden units beyond which a step's sums do not fit into the registers."""
 
+_COUNTED = 2 ** 31
+"""What the kernels' 32-bit offsets within a trial can count."""
+
 _SUMS: dict[str, str] = {"float32": "tf32x3", "tf32": "tf32", "mixed": "bf16"}
 _BYTES = {"tf32x3": 8, "tf32": 4, "bf16": 2, "rounded": 2}
 _SHARED, _PROCESSORS = 232_448, 132
@@ -42,12 +45,14 @@ def run_stack(kind: CellKind, x_KBTF: Tensor, w_ih_KGF: Tensor, w_hh_KGH: Tensor
     """See `kernels.RunStack`. Each trial's recurrence is a program of its own: neighbours cannot change its bits.
 
     Without a precision it is "mixed" under autocast, else "float32". What cannot run here is left to `stacked`:
-    float64, more than 256 hidden units, a GPU without TF32.
+    float64, more than 256 hidden units, 2 ** 31 gates of a trial's batch, a GPU without TF32.
     """
     if precision is None:
         precision = "mixed" if torch.is_autocast_enabled("cuda") else "float32"
     weights = (w_ih_KGF, w_hh_KGH, b_ih_KG, b_hh_KG)
-    if w_hh_KGH.dtype != torch.float32 or w_hh_KGH.shape[-1] > LARGEST or not _has_tf32(w_hh_KGH.device):
+    hidden = w_hh_KGH.shape[-1]
+    too_large = hidden > LARGEST or 4 * x_KBTF.shape[1] * x_KBTF.shape[2] * hidden >= _COUNTED
+    if w_hh_KGH.dtype != torch.float32 or too_large or not _has_tf32(w_hh_KGH.device):
         return stacked.run_stack(kind, x_KBTF, *weights)
     keep = wanted(x_KBTF, *weights)
     with torch.autocast(x_KBTF.device.type, enabled=False):

@@ -12,6 +12,7 @@ from seqsweep.config.sweep import FitConfig
 from seqsweep.config.tasks import AnomalyConfig, ForecastingConfig, RegressionConfig, own_learner
 from seqsweep.data.batch import Ints, Prepared
 from seqsweep.errors import InvalidData, InvalidSweep, Problem
+from seqsweep.models.kernels import substitute
 from seqsweep.models.recurrent import Recurrent
 from seqsweep.tasks.anomaly import build_detector
 from seqsweep.tasks.batch import Arrays
@@ -57,7 +58,7 @@ class Fold:
         self.learner = build_learner(config, data).to(self.device, arrays.values_TF.dtype)
         for module in self.learner.modules():
             if isinstance(module, Recurrent):
-                module.kernel = config.program.kernel
+                module.kernel = substitute(config.program.kernel, self.device)
         self.parameters = [each for each in self.learner.parameters() if each.requires_grad]
         self.rule = build_rule(config.training, self.parameters)
         self.train_loader = Loader(arrays, data.parts["train"], config.training.batch_size)

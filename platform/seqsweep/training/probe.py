@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from seqsweep.training.engine import Engine, Together
 from seqsweep.training.fit import Fit, Pack
 from seqsweep.training.recorded import can_record
 
+_log = logging.getLogger(__name__)
 _STEPS, _ROUNDS = 2, 3
 _HOPELESS = 2.0
 """Times the fastest after the first round, and a program is measured no further."""
@@ -64,9 +66,9 @@ def choose(config: FitConfig, data: tuple[Prepared, ...], device: str, pack: int
     if not (pack and packed):
         if len(alone) == 1 and not packed:
             return Choice(*alone[0], {})
-        found |= _measure(config, data, device, alone)
+        found |= _measure(config, data, device, alone, kernel)
     if pack or place == "cuda" or min(found.values(), default=math.inf) < _SHORT:
-        found |= _measure(config, data, device, packed)
+        found |= _measure(config, data, device, packed, kernel)
     if not found:
         return Choice(*(alone or packed)[0], {})  # training will say that there is too little memory
     best = min(found, key=lambda each: found[each] / _worth(*each))
@@ -89,11 +91,11 @@ def _programs(place: str, pack: int | None, kernel: Kernel | None
                       for each in ours if each != "torch" for size in sizes]
 
 
-def _measure(config: FitConfig, data: tuple[Prepared, ...], device: str, programs: list[tuple[ProgramConfig, int]]
-             ) -> dict[tuple[ProgramConfig, int], float]:
+def _measure(config: FitConfig, data: tuple[Prepared, ...], device: str, programs: list[tuple[ProgramConfig, int]],
+             kernel: Kernel | None) -> dict[tuple[ProgramConfig, int], float]:
     runs: dict[tuple[ProgramConfig, int], _Run] = {}
     for program, size in programs:
-        with _fitting():
+        with _fitting(spare=program.kernel == "triton" and kernel != "triton"):
             run = _run(config, data, device, program, size)
             runs[run.program, size] = run
     best = dict.fromkeys(runs, math.inf)
@@ -116,13 +118,18 @@ def _run(config: FitConfig, data: tuple[Prepared, ...], device: str, program: Pr
 
 
 @contextmanager
-def _fitting() -> Iterator[None]:
-    """Leave what is inside where it runs out of memory."""
+def _fitting(spare: bool = False) -> Iterator[None]:
+    """Leave what is inside where it runs out of memory; `spare`: where it fails at all, since others do the same.
+
+    Triton builds its launcher by a C compiler, which a machine may lack.
+    """
     try:
         yield
     except Exception as error:
-        if not out_of_memory(error):
+        if not (spare or out_of_memory(error)):
             raise
+        if spare:
+            _log.warning("triton cannot run here, other kernels will: %s", str(error).strip().split("\n", 1)[0])
 
 
 def _worth(program: ProgramConfig, size: int) -> float:

@@ -47,12 +47,14 @@ class Evidence:
     """99 % prediction interval for one more seed; None where fewer than two have a value."""
     sign: int
     """+1 where the metric is minimised, -1 where it is maximised."""
+    bits: bool = True
+    """Whether equal bits are promised: on a CPU; a GPU's libraries choose products by how many trials are in step."""
 
     @property
     def problems(self) -> list[str]:
         """What speaks against the trial; empty: nothing."""
         found = []
-        if self.differs_at is not None:
+        if self.differs_at is not None and self.bits:
             found.append(f"the curve differs from epoch {self.differs_at} on; bits are promised on the machine that "
                          "trained the trial, with the same versions and number of threads")
         if not self.steps_difference <= max(STEPS_TOLERANCE, _LUCK * self.sensitivity):
@@ -66,8 +68,18 @@ class Evidence:
 
 
 def verify(config: FitConfig, data: tuple[Prepared, ...], curve: Sequence[Report], *, threads: int = 1,
-           device: str = "cpu", tell: Callable[[str], None] = lambda _: None) -> Evidence:
-    """Train the trial again, alone in its program, beside torch's own layers and five other seeds of them."""
+           on_gpu: bool = False, tell: Callable[[str], None] = lambda _: None) -> Evidence:
+    """Train the trial again, alone in its program, beside torch's own layers and five other seeds of them.
+
+    `on_gpu`: a GPU trained it, and does again if there is one; bits are not promised then.
+    """
+    device = "cuda" if on_gpu and torch.cuda.is_available() else "cpu"
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # else torch's own layers round factors to TF32
+        return _verify(config, data, curve, threads, device, bits=not on_gpu, tell=tell)
+
+
+def _verify(config: FitConfig, data: tuple[Prepared, ...], curve: Sequence[Report], threads: int, device: str,
+            bits: bool, tell: Callable[[str], None]) -> Evidence:
     torch.set_num_threads(threads)
     pieces = config.program.model_dump(include={"micro_batch", "whole_epochs"})  # whole batches may not fit here either
     plain = config.model_copy(update={"program": ProgramConfig(**pieces)})
@@ -76,10 +88,12 @@ def verify(config: FitConfig, data: tuple[Prepared, ...], curve: Sequence[Report
     tell(f"training it again, {len(curve)} epochs")
     differs_at = _first_difference(_run(config, data, device, len(curve)), curve)
     tell("comparing the first steps with torch's layers")
-    losses = _losses(plain, data, device)
-    steps = _largest(_losses(config, data, device), losses)
-    sensitivity = _largest(_losses(plain, data, device, nudge=True), losses)
-    epoch = _epoch(config, plain, data, device)
+    exact, plain_exact = (each.model_copy(update={"training": each.training.model_copy(
+        update={"precision": "float32"})}) for each in (config, plain))
+    losses = _losses(plain_exact, data, device)
+    steps = _largest(_losses(exact, data, device), losses)
+    sensitivity = _largest(_losses(plain_exact, data, device, nudge=True), losses)
+    epoch = _epoch(exact, plain_exact, data, device)
     values = []
     for number in range(SEEDS):
         tell(f"seed {number + 1} of {SEEDS} with torch's layers")
@@ -93,7 +107,7 @@ def verify(config: FitConfig, data: tuple[Prepared, ...], curve: Sequence[Report
         spread = _T_99[len(values) - 2] * math.sqrt(1 + 1 / len(values)) * statistics.stdev(values)
         interval = (statistics.fmean(values) - spread, statistics.fmean(values) + spread)
     return Evidence(len(curve), differs_at, steps, sensitivity, epoch, own[1] if own else math.nan, tuple(values),
-                    interval, sign)
+                    interval, sign, bits)
 
 
 def _run(config: FitConfig, data: tuple[Prepared, ...], device: str, epochs: int) -> list[Report]:
