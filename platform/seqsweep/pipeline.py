@@ -181,6 +181,8 @@ class _Run:
         info = data[0].info
         added = f", {info.added_rows:,} missing row{'s' * (info.added_rows > 1)} added" if info.added_rows else ""
         self.observer.stage("prepare", f"{sizes} samples{folds}, {len(info.features)} features{added}")
+        for remark in data[0].remarks:
+            self.observer.stage("prepare", remark)
         if said := tell_parent(self.store, self.lease, self.sweep):
             self.observer.stage("fork", said)
         return data

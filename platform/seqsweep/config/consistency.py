@@ -173,6 +173,9 @@ def _check_data(draft: Draft) -> None:
     if data.test_target is not None and data.test is None:
         draft.refuse(("data", "test_target"), "it holds the targets of data.test, and there is none",
                      "data.test, or no test_target", key=True)
+    if data.dates is not None and (data.time is None or data.layout == "wide"):
+        draft.refuse(("data", "dates"), "it says what comes first in the time column, and there is none",
+                     "data.time, a column; or no dates", key=True)
     if data.start is not None:
         _check_start(draft, data.start)
 

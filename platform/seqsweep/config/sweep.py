@@ -41,7 +41,11 @@ class DataConfig(Config):
     test_target: str | None = Field(default=None, min_length=1)
     """Regression: a file of one number for each series of `data.test`, in their order: the target at its last row."""
     time: Column | None = None
-    """Time column: ISO 8601 text, a timestamp, or a number. `layout: wide`: what to call the dates of the columns."""
+    """Time column: ISO 8601 text, 31.12.2024 23:30, 12/31/2024 11:30 PM, a timestamp, or a number. `layout: wide`: what
+    to call the dates of the columns."""
+    dates: Literal["day_first", "month_first"] | None = Field(default=None, exclude_if=is_none)
+    """What comes first where the time column writes 1/2/2024. Needed only where no number there is above 12: else the
+    column itself decides, over all series and files."""
     windows: str | None = Field(default=None, min_length=1)
     """Anomaly detection: a JSON file that tells from when to when each series is anomalous, in the format of NAB:
     `{series: [[from, to], ...]}`, with times as the time column writes them. With `files` it lies in the same folder or

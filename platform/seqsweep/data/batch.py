@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from seqsweep.config.base import Config
 
@@ -76,6 +77,9 @@ class DataInfo(Config):
     """Distance of two steps as a pandas offset; empty where there is no time."""
     time: Literal["", "timestamp", "number"] = ""
     """What the time column holds; timestamps too where times follow from `data.start`."""
+    dates: Literal["", "day_first", "month_first"] = Field(default="", exclude_if=lambda order: not order)
+    """What comes first where the time column writes 12/31/2024, for new rows to be read alike; empty where it does not,
+    and then not written: packages are what they were before it was known."""
     time_unit: float = 1.0
     """A number in the time column is `times_T * time_unit`."""
     time_step: int = 0
@@ -166,7 +170,7 @@ class Prepared:
     outlines: tuple[Outline, ...] = ()
     """Of the files that were read; the same for every fold."""
     remarks: tuple[str, ...] = ()
-    """What a person should know of new rows: what of them was filled, or not used."""
+    """What a person should know: of new rows, what was filled or not used; of training data, how they were read."""
 
     def arrays(self) -> dict[str, Any]:
         """Every array under a flat name, for hashing and for moving to shared memory."""

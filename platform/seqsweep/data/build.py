@@ -9,25 +9,29 @@ import numpy as np
 import numpy.typing as npt
 
 from seqsweep.config.tasks import AnomalyConfig, ClassificationConfig, reads_whole
-from seqsweep.data.columns import Ints, TimeKind, encode, read_numbers, read_times, whole_times
+from seqsweep.data.columns import Ints, TimeKind, encode, read_numbers, read_times, row_numbers, whole_times
 from seqsweep.data.corpus import WINDOW
+from seqsweep.data.dates import PLACES, Given, Times, settle
 from seqsweep.data.problems import Problems, nearest
+from seqsweep.data.slashes import DateOrder
 from seqsweep.data.sources import Source
 from seqsweep.data.table import PARTS, TRAIN, Roles, Static, Table, Task
 from seqsweep.errors import Problem
 
 Floats64 = npt.NDArray[np.float64]
 
+_UNTOLD = Given()
 _LARGEST = 1e30
 """Larger values leave no room for sums of squares, nor in 32 bits."""
 
 
 def build_table(sources: Sequence[Source], roles: Roles, task: Task, problems: Problems, *, by_given: bool = False,
-                categories: Collection[str] | None = None) -> Table:
+                categories: Collection[str] | None = None, dates: Given = _UNTOLD) -> Table:
     """Put the files' rows end to end, sorted by series. Raises InvalidData with the problems of all columns.
 
     `by_given` reads the key column as parts. `categories` names the static columns that are text, where that was
-    decided before: the data are new then, and need no labels. None decides by what the columns hold.
+    decided before: the data are new then, and need no labels. None decides by what the columns hold. `dates`: what is
+    known of the order of day and month between slashes.
     """
     _check_columns(sources, roles, by_given, reads_whole(task) and (categories is None or bool(roles.label)), problems)
     problems.raise_if_any()
@@ -35,10 +39,12 @@ def build_table(sources: Sequence[Source], roles: Roles, task: Task, problems: P
     target_T = None if roles.target is None else _values(sources, (roles.target,), problems)[:, 0]
     codes_T, series = _series(sources, roles, isinstance(task, ClassificationConfig), problems)
     part_T, given = _parts(sources, roles.key if by_given else None, problems)
-    times_T, time, unit = _times(sources, roles.time, problems)
+    times = [Times.of(source.name, source.frame[roles.time]) for source in sources] if roles.time else []
+    order_of_dates, remark = settle(times, dates, problems)
+    times_T, time, unit = _times(times, order_of_dates, problems)
     problems.raise_if_any()
     order = None if np.all(np.diff(codes_T) >= 0) else np.argsort(codes_T, kind="stable")
-    row_T = np.concatenate([_row_numbers(source) for source in sources])
+    row_T = np.concatenate([row_numbers(source.frame.index) for source in sources])
     file_T = np.repeat(np.arange(len(sources), dtype=np.int32), [len(source.frame) for source in sources])
     bounds = np.concatenate([[0], np.cumsum(np.bincount(codes_T, minlength=len(series)))])
     table = Table(
@@ -46,7 +52,8 @@ def build_table(sources: Sequence[Source], roles: Roles, task: Task, problems: P
         file_T=_sorted(file_T, order), row_T=_sorted(row_T, order), files=tuple(source.name for source in sources),
         part_T=_sorted(part_T, order), given=given, static={},
         target_T=None if target_T is None else _sorted(target_T, order),
-        times_T=None if times_T is None else _sorted(times_T, order), time=time, time_unit=unit)
+        times_T=None if times_T is None else _sorted(times_T, order), time=time, time_unit=unit,
+        dates=order_of_dates or "", remarks=(remark,) if remark else ())
     constants = _Constants(sources, table, order, problems)
     rows_labelled = isinstance(task, AnomalyConfig)
     label_S = constants.names(roles.label, needed=categories is None) if roles.label and not rows_labelled else ()
@@ -70,14 +77,6 @@ def _one_of(label_S: tuple[str, ...], positive: str, table: Table, column: str,
 
 def _sorted(array: npt.NDArray[Any], order: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
     return array if order is None else array[order]
-
-
-def _row_numbers(source: Source) -> Ints:
-    """The index where it holds numbers, else rows from 1."""
-    index = source.frame.index
-    if index.dtype.kind in "iu":
-        return index.to_numpy(dtype=np.int64)
-    return np.arange(1, len(index) + 1, dtype=np.int64)
 
 
 def _check_columns(sources: Sequence[Source], roles: Roles, by_given: bool, are_whole: bool,
@@ -105,7 +104,7 @@ def _values(sources: Sequence[Source], names: Sequence[str], problems: Problems)
     values_TR = np.empty((sum(len(source.frame) for source in sources), len(names)))
     start = 0
     for source in sources:
-        rows = _row_numbers(source)
+        rows = row_numbers(source.frame.index)
         stop = start + len(rows)
         frame = source.frame.copy(deep=False)
         frame.attrs = {}  # pandas copies them for each column taken: minutes where there are 10,000
@@ -155,7 +154,7 @@ def _series(sources: Sequence[Source], roles: Roles, separate: bool,
         codes_T, series = np.concatenate(codes), tuple(names)
     start = 0
     for source in sources:
-        rows = _row_numbers(source)
+        rows = row_numbers(source.frame.index)
         _note(problems, "missing ids", source, rows, codes_T[start:start + len(rows)] < 0, name,
               "each row names its series", lambda i: "the id is missing")
         start += len(rows)
@@ -173,7 +172,7 @@ def _parts(sources: Sequence[Source], key: str | None,
             table = np.array([PARTS.get(name, TRAIN) for name in names] + [TRAIN], dtype=np.int8)
             wrong = np.array([name not in PARTS for name in names] + [True])
             column = source.frame[key]
-            _note(problems, "unknown parts", source, _row_numbers(source), wrong[codes], key,
+            _note(problems, "unknown parts", source, row_numbers(source.frame.index), wrong[codes], key,
                   "train, val or test", lambda i, column=column: repr(column.iloc[i]))
             part_T = table[codes]
         parts.append(part_T)
@@ -181,22 +180,31 @@ def _parts(sources: Sequence[Source], key: str | None,
     return part_T, frozenset(int(part) for part in np.unique(part_T)) - {TRAIN}
 
 
-def _times(sources: Sequence[Source], name: str | None,
+def _times(files: Sequence[Times], dates: DateOrder | None,
            problems: Problems) -> tuple[Ints | None, TimeKind | Any, float]:
-    """Read the time column of all files."""
-    if name is None:
+    """Read the time column of all files. `dates`: the order between slashes; None where it is a problem already."""
+    if not files:
         return None, "", 1.0
     found, kinds = [], set()
-    for source in sources:
-        column = source.frame[name]
-        times, kind, bad = read_times(column)
-        _note(problems, "unreadable times", source, _row_numbers(source), bad, name,
-              "ISO 8601 such as 2024-03-01T12:30, 1.3.2024 12:30, a timestamp, or a number",
-              lambda i, column=column: f"time {column.iloc[i]!r}")
+    for file in files:
+        if file.slashed is None:
+            times, kind, bad = read_times(file.column)
+            right = ("ISO 8601 such as 2024-03-01T12:30, 1.3.2024 12:30, 3/31/2024 12:30, a timestamp, or a number, in "
+                     "all rows alike")
+        elif dates is None:
+            continue
+        else:
+            (times, bad), kind = file.slashed.read(dates), "timestamp"
+            bad_order = file.slashed.day_first_T if dates == "month_first" else file.slashed.month_first_T
+            right = "{}/{}/year in all rows, with or without a time of day; or ISO 8601 in all".format(*PLACES[dates])
+            bad = bad & ~bad_order
+        problems.add_each("unreadable times", np.flatnonzero(bad), lambda t, file=file, right=right: Problem(  # type: ignore[misc]
+            file.where(t), f"time {file.column.iloc[t]!r}", right))
         found.append(times)
         kinds.add(kind)
+    shown, name = files[0].shown, files[0].column.name
     if len(kinds) > 1:
-        problems.add("times of two kinds", sources[0].name, f"column {name} holds times here, numbers there",
+        problems.add("times of two kinds", shown, f"column {name} holds times here, numbers there",
                      "the same in all files")
     if problems:
         return None, "", 1.0
@@ -206,7 +214,7 @@ def _times(sources: Sequence[Source], name: str | None,
     try:
         numbers_T, unit = whole_times(times_T)
     except OverflowError:
-        problems.add("large times", sources[0].name, f"column {name} holds fractional numbers beyond 9e9",
+        problems.add("large times", shown, f"column {name} holds fractional numbers beyond 9e9",
                      "whole numbers, or ISO 8601")
         return None, "", 1.0
     return numbers_T, kind, unit
@@ -220,7 +228,8 @@ def _windows(sources: Sequence[Source], name: str, table: Table, order: npt.NDAr
         column = source.frame[name]
         values, bad = read_numbers(column)
         bad = bad | np.isnan(values) | ((values != 0) & (values != 1) & (name != WINDOW))
-        _note(problems, "unreadable labels", source, _row_numbers(source), bad, name, "1 for an anomaly, else 0",
+        rows = row_numbers(source.frame.index)
+        _note(problems, "unreadable labels", source, rows, bad, name, "1 for an anomaly, else 0",
               lambda i, column=column: repr(column.iloc[i]))
         marks.append(np.where(bad, 0.0, values))
     mark_T = _sorted(np.concatenate(marks), order)
@@ -253,7 +262,7 @@ class _Constants:
             return Static(None, self.names(name))
         for source, column, (values, bad) in zip(self.sources, columns, read, strict=True):
             wrong = bad | (np.abs(values) > _LARGEST)
-            _note(self.problems, "text in number columns", source, _row_numbers(source), wrong, name,
+            _note(self.problems, "text in number columns", source, row_numbers(source.frame.index), wrong, name,
                   "a finite number is needed", lambda i, column=column: repr(column.iloc[i]))
         return Static(self._reduce(name, np.concatenate([values for values, _ in read]), None, True))
 

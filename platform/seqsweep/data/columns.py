@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from seqsweep.data.slashes import DateOrder, Slashed, year_first
+
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 TimeKind = Literal["timestamp", "number"]
@@ -65,11 +67,18 @@ def encode(columns: Sequence[pd.Series[Any]]) -> tuple[Ints, tuple[str, ...]]:
     return np.concatenate(codes), tuple(index)
 
 
-def read_times(column: pd.Series[Any]) -> tuple[npt.NDArray[Any], TimeKind, Mask]:
+def row_numbers(index: pd.Index[Any]) -> Ints:
+    """The index of a table where it holds numbers, else rows from 1."""
+    if index.dtype.kind in "iu":
+        return index.to_numpy(dtype=np.int64)
+    return np.arange(1, len(index) + 1, dtype=np.int64)
+
+
+def read_times(column: pd.Series[Any], dates: DateOrder | None = None) -> tuple[npt.NDArray[Any], TimeKind, Mask]:
     """Read ISO 8601 text, timestamps or dates as Unix nanoseconds (UTC), or numbers as they are.
 
-    With points between them, day, month and year are read too: 31.12.2024 23:30. With slashes nobody knows which is
-    the day.
+    Between points the day comes first: 31.12.2024 23:30. Between slashes `dates` says it (`seqsweep.data.dates` finds
+    it out); where it does not, only 2024/12/31 is read.
 
     The mask tells which entries are missing, unreadable, or outside 1678 to 2262.
     """
@@ -77,11 +86,25 @@ def read_times(column: pd.Series[Any]) -> tuple[npt.NDArray[Any], TimeKind, Mask
         missing = ~np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan))
         whole = pd.api.types.is_integer_dtype(column.dtype) and not missing.any()
         return column.to_numpy(dtype=np.int64 if whole else np.float64, na_value=np.nan), "number", missing
+    if dates is not None and (slashed := Slashed.of(column)) is not None:
+        slashed_times, bad = slashed.read(dates)
+        return slashed_times, "timestamp", bad
     stamps = pd.to_datetime(_pointed_to_iso(column), errors="coerce", utc=True, format="ISO8601")
     low, high = pd.Timestamp.min.tz_localize("UTC"), pd.Timestamp.max.tz_localize("UTC")
     bad = ~((stamps > low) & (stamps < high)).to_numpy(dtype=bool)
     stamps = stamps.where(~bad, pd.Timestamp(0, tz="UTC"))
-    return stamps.dt.as_unit("ns").astype("int64").to_numpy(), "timestamp", bad
+    times = stamps.dt.as_unit("ns").astype("int64").to_numpy()
+    if bad.any() and (of_slashes := year_first(column)) is not None:  # with am or pm
+        times, bad = np.where(bad, of_slashes[0], times), bad & of_slashes[1]
+    return times, "timestamp", bad
+
+
+def with_timestamps(frame: pd.DataFrame, name: str, dates: DateOrder) -> pd.DataFrame:
+    """Put timestamps in place of a column of times between slashes."""
+    times, _, bad = read_times(frame[name], dates)
+    plain = frame.copy(deep=False)
+    plain[name] = pd.to_datetime(times, utc=True).where(~bad)
+    return plain
 
 
 def _pointed_to_iso(column: pd.Series[Any]) -> pd.Series[Any]:

@@ -18,6 +18,7 @@ import pandas as pd
 
 from seqsweep.data.columns import read_times
 from seqsweep.data.problems import nearest
+from seqsweep.data.slashes import DateOrder
 from seqsweep.errors import InvalidData, Problem
 
 WINDOW = "anomaly window"
@@ -93,20 +94,21 @@ def read_windows(path: Path, shown: str) -> dict[str, list[list[str]]]:
 
 
 def mark(frame: pd.DataFrame, series: str | None, time: str, windows: Mapping[str, list[list[str]]],
-         shown: str) -> None:
+         shown: str, dates: DateOrder | None = None) -> None:
     """Add the column WINDOW: the number of the window that a row lies in, 0 outside. Raises InvalidData.
 
+    `dates`: the order of day and month between slashes, of rows and windows.
     A window begins at the first row of its first time, or the next row where there is none, and ends likewise at the
     first row of its last time, or the row before.
     """
     number_T = np.zeros(len(frame), dtype=np.int64)
     if time in frame:
         ids = frame[series].astype(str) if series else pd.Series("", index=frame.index)
-        times_T, _, _ = read_times(frame[time])
+        times_T, _, _ = read_times(frame[time], dates)
         for name, rows in ids.groupby(ids, sort=False).indices.items():
             of_series = windows.get(str(name), ()) if series else _only(windows, shown)
             for number, window in enumerate(of_series, start=1):
-                first, last = _bounds(times_T[rows], window, frame[time], shown)
+                first, last = _bounds(times_T[rows], window, frame[time], shown, dates)
                 number_T[rows[first:last + 1]] = number
     frame[WINDOW] = number_T
 
@@ -117,8 +119,9 @@ def _only(windows: Mapping[str, list[list[str]]], shown: str) -> list[list[str]]
     return next(iter(windows.values()))
 
 
-def _bounds(times_T: Any, window: list[str], column: pd.Series[Any], shown: str) -> tuple[int, int]:
-    ends, _, bad = read_times(pd.Series(window, dtype=column.dtype if column.dtype.kind in "iuf" else "object"))
+def _bounds(times_T: Any, window: list[str], column: pd.Series[Any], shown: str,
+            dates: DateOrder | None) -> tuple[int, int]:
+    ends, _, bad = read_times(pd.Series(window, dtype=column.dtype if column.dtype.kind in "iuf" else "object"), dates)
     if bad.any() or ends[1] < ends[0]:
         raise InvalidData(Problem(shown, f"the window {window} is no stretch of time",
                                   "[from, to], as the time column"))

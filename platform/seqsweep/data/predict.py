@@ -16,6 +16,7 @@ from seqsweep.data.batch import DataInfo, Prepared, indicator_name
 from seqsweep.data.build import build_table
 from seqsweep.data.calendar import Frequency
 from seqsweep.data.checks import check_lengths, check_missing
+from seqsweep.data.dates import Given
 from seqsweep.data.features import Features, Layout, StaticLayout, assemble
 from seqsweep.data.identity import row_keys, sequence_keys
 from seqsweep.data.own import own_columns
@@ -44,7 +45,8 @@ def transform(frame: pd.DataFrame, *, task: Task, prepare: PrepareConfig, data: 
     Forecasting with origins `last` gives one window a series, which begins after the last observed target. Rows below
     that hold covariates known ahead, with the target left empty; without such covariates they may be missing and
     their times follow. With `all` every window whose horizon lies within the rows is given, one step apart.
-    Without a time column, the first row of each series is at `data.start`.
+    Without a time column, the first row of each series is at `data.start`. Times between slashes are read as in
+    training.
 
     Series are scaled by their training figures; a series the model has not seen, where scaling is by series, by its
     own first `context` rows. Unknown categories of static columns are zeros. Raises InvalidData with every problem.
@@ -81,7 +83,8 @@ def _read(frame: pd.DataFrame, task: Task, prepare: PrepareConfig, data: DataCon
         except InvalidSweep as error:  # it did well in training: the rows are others
             raise InvalidData(*error.problems) from error
     roles = replace(roles_of(source, task, data, None), values=info.columns)
-    table = build_table([source], roles, task, problems, categories=tuple(info.static_categories))
+    given = Given(info.dates, "training") if info.dates else Given(data.dates, "key" if data.dates else "nobody")
+    table = build_table([source], roles, task, problems, categories=tuple(info.static_categories), dates=given)
     if table.time and info.time != table.time:
         problems.add("times", f"{source.name}, column {data.time}", f"it holds {table.time}s",
                      f"{info.time}s, as in training")

@@ -12,6 +12,7 @@ from seqsweep.config.tasks import AnomalyConfig, ClassificationConfig, Regressio
 from seqsweep.data.batch import DataInfo, Keys, Prepared, Samples, Scaling
 from seqsweep.data.build import build_table
 from seqsweep.data.checks import check_classes, check_labelled, check_lengths, check_missing, check_targets
+from seqsweep.data.dates import Given
 from seqsweep.data.features import Features, Layout, StaticLayout, assemble, encode_static, fit_static
 from seqsweep.data.identity import data_hash, row_keys, sequence_keys
 from seqsweep.data.outline import outline
@@ -70,7 +71,8 @@ def _read(sweep: Sweep, problems: Problems) -> Table:
     if isinstance(task, RegressionConfig):
         sources = told_apart(sources, data.series)
     roles = roles_of(sources[0], task, data, split)
-    table = build_table(sources, roles, task, problems, by_given=split.by == "given")
+    table = build_table(sources, roles, task, problems, by_given=split.by == "given",
+                        dates=Given(data.dates, "key"))
     table = replace(table, outlines=tuple(outline(source, roles.used) for source in sources), raw=raw)
     table = with_times(table, task, data, sweep.prepare, problems)
     check_missing(table, sweep.prepare, problems)
@@ -98,7 +100,7 @@ def _fold(table: Table, sweep: Sweep, split: Split, part_T: npt.NDArray[np.int8]
         classes=_classes(table) if isinstance(task, ClassificationConfig) else (), series=table.series,
         target_scaling=None if table.target_T is None else fit(table.target_T[train_T, None], "standard", None),
         scaling=scaling, fill_values=_means(table, train_T),
-        freq=frequency.text if frequency else "", time=table.time, time_unit=table.time_unit,
+        freq=frequency.text if frequency else "", time=table.time, time_unit=table.time_unit, dates=table.dates,
         time_step=frequency.nanoseconds if frequency and table.times_T is not None else 0,
         start=sweep.data.start or "", seasons=_seasons(table, config),
         mase_season=sweep.metric.season or 0, added_rows=table.added_rows, data_hash=name)
@@ -138,7 +140,8 @@ def packed(table: Table, features: Features, figures: Figures, static: StaticLay
         shift_SD=np.ascontiguousarray(shift_SD, dtype=np.float32),
         scale_SD=np.ascontiguousarray(scale_SD, dtype=np.float32),
         observed_TD=~missing_TD if missing_TD.any() else None, parts=parts, row_keys=keys, info=info,
-        times_T=table.times_T, first_S=table.first_S.astype(np.int64), window_T=table.window_T, outlines=table.outlines)
+        times_T=table.times_T, first_S=table.first_S.astype(np.int64), window_T=table.window_T, outlines=table.outlines,
+        remarks=table.remarks)
 
 
 def _check_finite(table: Table, features: Features) -> None:

@@ -17,11 +17,13 @@ from seqsweep.config.sweep import DataConfig
 from seqsweep.data.columns import name_of
 from seqsweep.data.corpus import mark, opened, read_windows
 from seqsweep.data.csv_file import read_csv, read_txt
+from seqsweep.data.dates import Given, Times, settle
 from seqsweep.data.named import read_named
 from seqsweep.data.npz_file import read_npz
 from seqsweep.data.parquet_file import read_parquet
 from seqsweep.data.presence import absent, check_presence
-from seqsweep.data.problems import nearest
+from seqsweep.data.problems import Problems, nearest
+from seqsweep.data.slashes import DateOrder
 from seqsweep.data.ts_file import read_ts
 from seqsweep.data.wide import melted
 from seqsweep.errors import InvalidData, Problem
@@ -89,14 +91,25 @@ def read_sources(data: DataConfig, text: Collection[str] = (),
         try:
             frame = read_named(path) if not part and data.name else read_frame(path, text, columns, data.columns)
             frame = melted(frame, data, path) if is_wide else frame
-            if data.windows:
-                mark(frame, data.series, data.time or "", read_windows(Path(data.windows), data.windows), data.windows)
             sources.append(Source(frame, path, part))
         except InvalidData as error:
             problems += error.problems
+    if data.windows and not problems:
+        windows, dates = read_windows(Path(data.windows), data.windows), _dates(sources, data)
+        for source in sources:
+            mark(source.frame, data.series, data.time or "", windows, data.windows, dates)
     if problems:
         raise InvalidData(*problems)
     return tuple(sources)
+
+
+def _dates(sources: Sequence[Source], data: DataConfig) -> DateOrder | None:
+    """The order of day and month between slashes, by which windows are read. Raises InvalidData."""
+    problems = Problems()
+    times = [Times.of(source.name, source.frame[data.time]) for source in sources if data.time in source.frame]
+    order, _ = settle(times, Given(data.dates, "key"), problems)
+    problems.raise_if_any()
+    return order
 
 
 def _read_corpus(data: DataConfig, text: Collection[str], columns: Collection[str] | None) -> tuple[Source, ...]:
@@ -113,13 +126,15 @@ def _read_corpus(data: DataConfig, text: Collection[str], columns: Collection[st
             try:
                 frame = read_frame(folder / name, text, columns, data.columns)
                 frame["series"] = series
-                if data.windows:
-                    mark(frame, "series", data.time or "", windows, shown)
                 frame.attrs["source"] = f"{path}/{name}"
                 sources.append(Source(frame, f"{path}/{name}"))
             except InvalidData as error:
                 problems += [replace(problem, where=problem.where.replace(str(folder), str(path)))
                              for problem in error.problems]
+        if data.windows and not problems:
+            dates = _dates(sources, data)
+            for source in sources:
+                mark(source.frame, "series", data.time or "", windows, shown, dates)
     if problems:
         raise InvalidData(*problems)
     return tuple(sources)

@@ -138,11 +138,15 @@ class Table:
     times_T: Ints | None = None
     time: Literal["", "timestamp", "number"] = ""
     time_unit: float = 1.0
+    dates: Literal["", "day_first", "month_first"] = ""
+    """What comes first in times between slashes; empty where there are none."""
     frequency: Frequency | None = None
     added_rows: int = 0
     """Rows that are in no file, added for steps without one."""
     outlines: tuple[Outline, ...] = ()
     """Of the files."""
+    remarks: tuple[str, ...] = ()
+    """What a person should know of how the files were read."""
     raw: tuple[str, ...] = ()
     """Columns of the file that the user's own code was given; empty where there is none."""
 
