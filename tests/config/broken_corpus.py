@@ -169,6 +169,10 @@ HAND = {
     "unknown frequency": Broken(small().replace("time: ds", "time: ds, freq: 30 minutes"), "30 minutes", "data.freq", "30min"),
     "no frequency": Broken(small().replace("time: ds", "time: ds, freq: 0h"), "0h", "data.freq"),
     "start beside time": Broken(small().replace("time: ds", "time: ds, start: 2000-06-05"), "start", "say the same"),
+    "dates without time": Broken(small().replace("time: ds", "dates: day_first"), "dates", "what comes first", "data.time"),
+    "dates of columns": Broken(small().replace("time: ds", "time: ds, layout: wide, dates: day_first"), "dates",
+                               "what comes first", "data.time"),
+    "dates in no order": Broken(small().replace("time: ds", "time: ds, dates: dayfirst"), "dayfirst", "cannot be", "day_first"),
     "start without freq": Broken(small().replace("time: ds", "start: 2000-06-05"), "start", "without freq"),
     "start that is none": Broken(small().replace("time: ds", "freq: h, start: 2000-13-05"), "2000-13-05", "no time", "ISO"),
     # preparation

@@ -36,7 +36,7 @@ LONGEST = 10.0
 WORDS = (
     b"", b",", b",,", b"\n", b"\n\n", b"\r\n", b"\r", b"\"", b"\"\"", b";", b"\0", b"\xff", b"\xef\xbb\xbf", b"nan",
     b"NA", b"inf", b"-inf", b"1e400", b"9" * 400, b"1e308", b"-1e308", b"-", b"1-1", b"2024-13-01", b"1677-01-01",
-    b"9999-12-31", b"0", b"a", b"?", b"load", b"time", b"series", b"label", b"true", b"1_0", b"0x1F", b"(1,2)", b":",
+    b"9999-12-31", b"12/31/2024 1:00 PM", b"1/2/2024", b"1/2/24", b"0", b"a", b"?", b"load", b"time", b"series", b"label", b"true", b"1_0", b"0x1F", b"(1,2)", b":",
     b"@data", b"@classLabel true a b\n", b"@dimensions 9999999999\n", b"@timeStamps true\n", b"a" * 200_000,
     "é".encode(), b" ", b"\t", b" 1", b"+1", b"1,2,3,4,5,6",
 )

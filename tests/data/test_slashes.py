@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from seqsweep.data.columns import read_times
 from seqsweep.data.slashes import Slashed
 
 
-def texts(*written: object) -> pd.Series[object]:
+def texts(*written: object) -> pd.Series[Any]:
     return pd.Series(list(written), dtype=object)
 
 
@@ -19,7 +21,8 @@ def texts(*written: object) -> pd.Series[object]:
     (" 01/02/2024 09:05:07 ", "2024-01-02T09:05:07"), ("12/31/2024 11:30 PM", "2024-12-31T23:30"),
     ("12/31/2024 11:30:15 pm", "2024-12-31T23:30:15"), ("12/31/2024, 12:05 AM", "2024-12-31T00:05"),
     ("12/31/2024 12:05 p.m.", "2024-12-31T12:05"), ("12/31/2024 9 AM", "2024-12-31T09:00"),
-    ("12/31/2024T23:30:01.25", "2024-12-31T23:30:01.25"), ("12/31/2024 1:02:03.123456789", "2024-12-31 01:02:03.123456789"),
+    ("12/31/2024T23:30:01.25", "2024-12-31T23:30:01.25"),
+    ("12/31/2024 1:02:03.123456789", "2024-12-31 01:02:03.123456789"),
     ("12/31/2024 11:30\u202fPM", "2024-12-31T23:30"), ("2/29/2024", "2024-02-29"), ("2/29/2023", None),
     ("12/31/2024 24:00", None), ("12/31/2024 9:60", None), ("12/31/2024 13:00 PM", None), ("12/31/2024 0:30 AM", None),
     ("0/1/2024", None), ("13/13/2024", None), ("12/31/0001", None), ("12/31/9999", None), ("12/31/24", None)])
@@ -48,7 +51,8 @@ def test_the_order_is_that_of_the_caller() -> None:
 
 
 def test_what_rows_say() -> None:
-    found = Slashed.of(texts("1/2/2024", "31/12/2024", "12/31/2024", "4/4/2024", "13/13/2024", "99/1/2024", "31/12/24", "x"))
+    found = Slashed.of(texts("1/2/2024", "31/12/2024", "12/31/2024", "4/4/2024", "13/13/2024", "99/1/2024", "31/12/24",
+                             "x"))
     assert found is not None
     assert np.flatnonzero(found.day_first_T).tolist() == [1]
     assert np.flatnonzero(found.month_first_T).tolist() == [2]

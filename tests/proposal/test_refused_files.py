@@ -110,7 +110,7 @@ def test_a_row_a_series_under_dates(freq: str, columns: int, tmp_path: Path) -> 
 def test_nothing_to_learn_from(tmp_path: Path) -> None:
     assert "nothing to forecast" in refusal("a,b\n" + "1,x\n" * 20, tmp_path)
     assert "nothing in it but its header" in refusal("a,b\n", tmp_path)
-    assert "holds times that are neither ISO 8601" in refusal("day,x\n31/12/2024,a\n01/01/2025,b\n", tmp_path)
+    assert "holds times that are neither ISO 8601" in refusal("day,x\n31-12-2024,a\n01-01-2025,b\n", tmp_path)
 
 
 def test_a_handful_of_rows(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from seqsweep.training.predict import predict_together
 
 TASK = {"type": "forecasting", "target": "load", "horizon": 6, "context": 24, "known": ["holiday"],
         "static": ["region"], "quantiles": [0.1, 0.5, 0.9]}
+DATA = {"time": "ds", "series": "id"}
 
 
 def contest(champion: Trained, candidate: Trained) -> Champion:
@@ -83,6 +84,23 @@ def test_a_column_that_is_gone_leaves_nothing_to_compare(tmp_path: Path) -> None
     found = contest(old, new)
     assert found.prediction is None
     assert "there is no column 'holiday'" in found.problem
+
+
+@pytest.mark.parametrize("champions", ["%Y-%m-%d %H:%M", "%m/%d/%Y %H:%M"])
+def test_times_between_slashes_are_read_as_the_candidate_reads_them(champions: str, tmp_path: Path) -> None:
+    """Whatever the champion's own file wrote; the first nine days of a month do not decide."""
+    (tmp_path / "old").mkdir()
+    frame = forecasting_frame(200)
+    old = train(tmp_path / "old", "forecasting", frame.assign(ds=frame["ds"].dt.strftime(champions)),
+                data=DATA | {"path": str(tmp_path / "old" / "forecasting.csv")} |
+                ({"dates": "month_first"} if "/" in champions else {}))
+    new = train(tmp_path, "forecasting", frame.assign(ds=frame["ds"].dt.strftime("%d/%m/%Y %H:%M")),
+                data=DATA | {"path": str(tmp_path / "forecasting.csv"), "dates": "day_first"})
+    assert (old.prepared[0].info.dates, new.prepared[0].info.dates) == (
+        "month_first" if "/" in champions else "", "day_first")
+    found = contest(old, new)
+    assert found.prediction is not None, found.problem
+    np.testing.assert_allclose(found.prediction, own(old), rtol=1e-5)
 
 
 def test_classes_are_matched_by_name(tmp_path: Path) -> None:

@@ -71,6 +71,22 @@ def test_a_package_is_read_as_it_was_written(forecaster: Trained, tmp_path: Path
                                       predict_together(package.members, forecaster.prepared, part))
 
 
+def test_a_package_says_what_is_the_day_only_where_its_times_have_slashes(forecaster: Trained, tmp_path: Path) -> None:
+    """So that all others are what they were before that was known."""
+    forecaster.package.write(tmp_path)
+    assert "dates" not in (tmp_path / "package.json").read_text()
+    frame = forecaster.frame.assign(ds=forecaster.frame["ds"].dt.strftime("%m/%d/%Y %I:%M %p"))
+    path = str(tmp_path / "forecasting.csv")
+    slashed = train(tmp_path, "forecasting", frame, data={"path": path, "time": "ds", "series": "id",
+                                                          "dates": "month_first"}).package
+    slashed.write(tmp_path)
+    again = Package.read(tmp_path)
+    assert [info.dates for info in again.facts.infos] == ["month_first"]
+    rows = new_rows(forecaster.frame, "load")
+    written = rows.assign(ds=rows["ds"].dt.strftime("%m/%d/%Y %I:%M %p"))
+    pd.testing.assert_frame_equal(again.predict(written), slashed.predict(rows))
+
+
 def test_a_package_of_format_1_predicts_as_ever(forecaster: Trained, tmp_path: Path) -> None:
     """As it was before there were members: one trial's facts and weights stood for themselves."""
     package = forecaster.package

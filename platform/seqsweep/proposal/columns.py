@@ -13,6 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from seqsweep.data.columns import Ints, TimeKind, encode, read_numbers, read_times, whole_times
+from seqsweep.data.slashes import DateOrder
+from seqsweep.proposal.dates import DateReading, read_dates
 from seqsweep.proposal.page import named
 
 Floats64 = npt.NDArray[np.float64]
@@ -34,6 +36,8 @@ class Column:
         self.entries = entries
         self.remark = ""
         """Why it cannot be used, where it cannot."""
+        self.dates: DateReading | None = None
+        """How times between slashes are read; None where there are none."""
         self.kind: Kind = self._kind()
 
     @cached_property
@@ -63,7 +67,7 @@ class Column:
         """Times as the preparation of data reads them; None where there are none."""
         if self.kind not in ("time", "number") or self.missing_T.any():
             return None
-        times, kind, bad = _times(self.entries)
+        times, kind, bad = _times(self.entries, self.dates.order if self.dates else None)
         if bad.any():
             return None
         try:
@@ -108,7 +112,12 @@ class Column:
         no_number = read_numbers(self.entries)[1]
         if not no_number.any():
             return "number"
-        if not (no_time := _times(self.entries)[2] & ~self.missing_T).any():
+        self.dates = read_dates(self.entries)
+        if self.dates is not None and self.dates.order is None:
+            self.remark = self.dates.remark
+            return "unreadable"
+        order = self.dates.order if self.dates else None
+        if not (no_time := _times(self.entries, order)[2] & ~self.missing_T).any():
             return "time"
         filled = int((~self.missing_T).sum())
         if no_number.sum() <= _FEW * filled:
@@ -116,7 +125,7 @@ class Column:
         if no_time.sum() <= _FEW * filled:
             return self._refuse("holds times, but not only", no_time)
         if self._has_other_times():
-            self.remark = "holds times that are neither ISO 8601 (2024-03-01T12:30) nor 1.3.2024 12:30"
+            self.remark = "holds times that are neither ISO 8601 (2024-03-01T12:30) nor 1.3.2024 or 3/31/2024 12:30"
             return "unreadable"
         return "text"
 
@@ -127,7 +136,7 @@ class Column:
         return "unreadable"
 
     def _has_other_times(self) -> bool:
-        """Whether it holds times as people write them: 31/12/2024 23:30."""
+        """Whether it holds times as people write them: 31-12-2024 23:30."""
         texts = [str(entry).strip() for entry in self.entries.dropna().iloc[:_SAMPLE]]
         if not all(re.fullmatch(r"(?=(.*\d){2})[\w ,:./+-]{6,40}", text) and re.search(r"[:/.-]", text)
                    for text in texts):
@@ -151,9 +160,10 @@ def _is_text(entries: pd.Series[Any]) -> bool:
                 or pd.api.types.is_timedelta64_dtype(dtype))
 
 
-def _times(entries: pd.Series[Any]) -> tuple[npt.NDArray[Any], TimeKind, npt.NDArray[np.bool_]]:
+def _times(entries: pd.Series[Any],
+           dates: DateOrder | None = None) -> tuple[npt.NDArray[Any], TimeKind, npt.NDArray[np.bool_]]:
     """Read times; where they are of a kind that has none, all entries are bad."""
     try:
-        return read_times(entries)
+        return read_times(entries, dates)
     except (TypeError, ValueError):
         return np.zeros(len(entries), dtype=np.int64), "timestamp", np.ones(len(entries), dtype=bool)

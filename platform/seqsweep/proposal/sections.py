@@ -23,12 +23,18 @@ def reading(view: View, *, evenly: bool = True) -> list[str]:
     if order.time is not None:
         step = f", {frequency_words(order.frequency)} apart" if order.frequency and order.frequency.text else ""
         step += f" but for {order.gaps:,} gap{'s' * (order.gaps > 1)}" if order.gaps else ""
-        found.append(f"{named(order.time.name)} is the time of each row{step}.")
+        found.append(f"{named(order.time.name)} is the time of each row{step}{_dates(order.time)}.")
     elif order.set_aside is not None and not evenly:
-        return [" ".join([*found, f"{named(order.set_aside.name)} is the time of each row; the steps are not equal."])]
+        time = f"{named(order.set_aside.name)} is the time of each row{_dates(order.set_aside)}"
+        return [" ".join([*found, f"{time}; the steps are not equal."])]
     elif order.set_aside is None and not view.sequences:
         found.append("No column of times was found: rows are taken in the order of the file.")
     return [" ".join(found), *order.remarks]
+
+
+def _dates(time: Column) -> str:
+    """What was taken for the day between slashes, and why."""
+    return f", read with {time.dates.why}" if time.dates else ""
 
 
 def _range(order: Order) -> str:
@@ -68,13 +74,20 @@ def data_lines(view: View, test: str = "", ordered_by: Column | None = None) -> 
         data["test"] = test
     if (time := order.time or ordered_by) is not None:
         data["time"] = time.name
+    guess = time.dates if time is not None and time.dates and time.dates.guessed else None
+    if guess is not None:
+        data["dates"] = guess.order
     if view.wide:
         data["layout"] = "wide"
         data |= {"series": view.wide.series} if view.wide.series else {}
     elif order.series is not None:
         data["series"] = order.series.name
-    why = "the file beside it is the test part" if test else "each row is a series" if view.wide else ""
-    return Line("data", data, why)
+    why = ["the file beside it is the test part"] * bool(test) + ["each row is a series"] * bool(view.wide)
+    if guess is not None:
+        other = "month_first" if guess.order == "day_first" else "day_first"
+        why.append(f"`dates` is a guess, since no row tells which number is the day: {guess.why}. If it is wrong, "
+                   f"write {other}")
+    return Line("data", data, "; ".join(why))
 
 
 def search_lines(parameters: Sequence[Line], epochs: int = 20,

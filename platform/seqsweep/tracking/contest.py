@@ -19,6 +19,7 @@ from seqsweep.config.tasks import (
     WindowTask,
 )
 from seqsweep.data.batch import Keys, Prepared, Samples
+from seqsweep.data.columns import with_timestamps
 from seqsweep.data.sources import read_sources, told_apart
 from seqsweep.errors import InvalidData
 from seqsweep.evaluation.gate import Champion
@@ -39,6 +40,9 @@ def champion_on(name: str, package: Package, task: TaskConfig, data: DataConfig,
     keys = [package.row_keys[part] for part in ("train", "val") if part in package.row_keys]
     seen = np.unique(np.concatenate(keys)) if keys else np.zeros(0, dtype=np.uint64)
     rows = _rows(package, data)
+    order = prepared.info.dates
+    if order and order != package.facts.infos[0].dates and data.time is not None:
+        rows = with_timestamps(rows, data.time, order)  # as the candidate reads them
     try:
         prediction = _predict(package, rows, prepared.parts["test"], device)
     except InvalidData as error:
