@@ -22,6 +22,7 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
 import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
 from mutations import damaged, judge  # noqa: E402
 from small_sweeps import classification, forecasting, write_classes, write_series  # noqa: E402
 
@@ -36,7 +37,8 @@ LONGEST = 10.0
 WORDS = (
     b"", b",", b",,", b"\n", b"\n\n", b"\r\n", b"\r", b"\"", b"\"\"", b";", b"\0", b"\xff", b"\xef\xbb\xbf", b"nan",
     b"NA", b"inf", b"-inf", b"1e400", b"9" * 400, b"1e308", b"-1e308", b"-", b"1-1", b"2024-13-01", b"1677-01-01",
-    b"9999-12-31", b"12/31/2024 1:00 PM", b"1/2/2024", b"1/2/24", b"0", b"a", b"?", b"load", b"time", b"series", b"label", b"true", b"1_0", b"0x1F", b"(1,2)", b":",
+    b"9999-12-31", b"12/31/2024 1:00 PM", b"1/2/2024", b"1/2/24", b"/", b" PM",
+    b"0", b"a", b"?", b"load", b"time", b"series", b"label", b"true", b"1_0", b"0x1F", b"(1,2)", b":",
     b"@data", b"@classLabel true a b\n", b"@dimensions 9999999999\n", b"@timeStamps true\n", b"a" * 200_000,
     "é".encode(), b" ", b"\t", b" 1", b"+1", b"1,2,3,4,5,6",
 )
@@ -66,9 +68,12 @@ def kinds(folder: Path) -> list[Kind]:
     npz, columns = io.BytesIO(), io.BytesIO()
     np.savez(npz, x=x_NTF, y=y_N, lengths=np.full(60, 5))
     np.savez_compressed(columns, load=series["load"].to_numpy(), promo=series["promo"].to_numpy())
+    later = pd.date_range("2024-01-08", periods=200, freq="h")
+    slashes = series.assign(time=later.strftime("%m/%d/%Y %I:%M %p")).to_csv(index=False).encode()
     csv, trend = (folder / "load.csv").read_bytes(), (folder / "trend.csv").read_bytes()
     assert len(classes)
-    return [Kind(".csv", csv, forecasting, words), Kind(".csv", trend, classification, words),
+    return [Kind(".csv", csv, forecasting, words), Kind(".csv", slashes, forecasting, words),
+            Kind(".csv", trend, classification, words),
             Kind(".csv.gz", csv, forecasting, zipped), Kind(".csv.gz", gzip.compress(csv), forecasting),
             Kind(".parquet", (folder / "load.parquet").read_bytes(), forecasting),
             Kind(".npz", npz.getvalue(), sequences), Kind(".npz", npz.getvalue(), sequences, packed_again),

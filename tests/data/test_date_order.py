@@ -97,6 +97,8 @@ def test_one_file_decides_for_all_files(decides: str, tmp_path: Path) -> None:
     (["2024-12-31", "1/1/2025"], ["row 3, column t: time '1/1/2025'", "in all rows alike"]),
     (["31.12.2024", "1/1/2025"], ["row 3, column t: time '1/1/2025'", "in all rows alike"]),
     (["12/31/2024", "", "1/2/2025"], ["row 3, column t: time nan"]),
+    (["13/13/2024", "14/14/2024"], ["row 2, column t: '13/13/2024': which number is the day?"]),
+    ([" " * 60 + "12/31/2024", "1/2/2025"], ["row 2, column t: time '    ", "in all rows alike"]),
 ])
 def test_what_is_refused(times: list[str], words: list[str], tmp_path: Path) -> None:
     message = refusal(swept(tmp_path / "t.csv", pd.DataFrame({"t": times, "y": range(len(times))})))

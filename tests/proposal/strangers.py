@@ -184,6 +184,22 @@ def blocks(folder: Path) -> Path:
     return folder / "blocks.csv"
 
 
+def slashes(folder: Path) -> Path:
+    """Times as a spreadsheet exports them; a day above 12 comes late."""
+    frame = pd.DataFrame({"Date": pd.date_range("2024-03-01", periods=400, freq="h").strftime("%m/%d/%Y %I:%M %p"),
+                          "Sales": wave(400, 24, 17)})
+    frame.to_csv(folder / "slashes.csv", index=False)
+    return folder / "slashes.csv"
+
+
+def first_days(folder: Path) -> Path:
+    """Eleven days of a month between slashes: no number is above 12."""
+    frame = pd.DataFrame({"when": pd.date_range("2024-03-01", periods=260, freq="h").strftime("%d/%m/%Y %H:%M"),
+                          "heat": wave(260, 24, 18)})
+    frame.to_csv(folder / "first_days.csv", index=False)
+    return folder / "first_days.csv"
+
+
 FILES: dict[str, tuple[Maker, str]] = {
     "daily": (daily, "forecasting"), "half_hourly": (half_hourly, "forecasting"),
     "missing_rows": (missing_rows, "forecasting"), "panel": (panel, "forecasting"),
@@ -193,5 +209,6 @@ FILES: dict[str, tuple[Maker, str]] = {
     "npz_columns": (npz_columns, "forecasting"), "npz_sequences": (npz_sequences, "classification"),
     "ts": (ts, "classification"), "ts_pair": (ts_pair, "classification"), "long_form": (long_form, "classification"),
     "texts": (texts, "forecasting"), "years": (years, "forecasting"), "tiny": (tiny, "forecasting"),
+    "slashes": (slashes, "forecasting"), "first_days": (first_days, "forecasting"),
     "huge": (huge, "forecasting"), "blocks": (blocks, "forecasting")}
 """Every shape: what writes it, and the task that it suggests."""

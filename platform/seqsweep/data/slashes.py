@@ -91,7 +91,8 @@ def year_first(column: pd.Series[Any]) -> tuple[Ints, Mask] | None:
 def _begins(column: pd.Series[Any], pattern: re.Pattern[str]) -> bool:
     first = column.dropna().iloc[:1]
     entry = first.iloc[0] if len(first) else None
-    return isinstance(entry, str) and pattern.fullmatch(re.sub("[0-9]", "0", entry)) is not None
+    return isinstance(entry, str) and len(entry) < _LONGEST and \
+        pattern.fullmatch(re.sub("[0-9]", "0", entry)) is not None
 
 
 def _is_month(number_T: Ints) -> Mask:
