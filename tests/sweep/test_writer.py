@@ -317,12 +317,13 @@ def test_that_the_store_is_back_is_told_though_nobody_had_to_wait(store: Store) 
         if not away.is_set():
             raise Outage("it is locked")
 
-    def look() -> None:
+    def look() -> list[str]:
         lines.extend(filter(None, [writer.news()]))
+        return lines
 
-    with writer_of(store, look) as writer:
+    with writer_of(store, lambda: print(*look())) as writer:
         writer.put(write)
-        until(lambda: (look(), lines)[1])
+        until(look)
         away.set()
         until(lambda: not writer._writes)
         assert len(lines) == 1
