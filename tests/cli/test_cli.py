@@ -20,7 +20,7 @@ from shell import SEQSWEEP, answer, environment, refusal, seqsweep
 from small_sweeps import forecasting, write_series
 
 VERBS = ("init", "validate", "schema", "plan", "submit", "list", "status", "stop", "resume", "leaderboard", "project",
-         "predict", "export", "promote", "rollback", "doctor")
+         "predict", "export", "promote", "rollback", "doctor", "delete")
 
 
 @pytest.fixture(scope="module")
