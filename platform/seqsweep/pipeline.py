@@ -344,7 +344,9 @@ class _Run:
         version = str(registered.value["version"])
         key = digest([version, registered.value["run"], self.spec["promote"]])
         known = self.store.stage(self.sweep.name, "promote")
-        if known is not None and self._stage_done("promote", key, str(known.value["said"])):
+        if known is not None and known.key == key:
+            now = SweepResult(self.sweep.name, self.settings).standing  # it may have been promoted by hand since
+            self.observer.stage("promote", now or f"unchanged: {known.value['said']}")
             return
         from seqsweep.promotion import promote as open_gate
 
