@@ -124,6 +124,12 @@ RETRIES = (
 )
 
 REPLAYS = (
+    Guard("a sweep that was begun before is not taken back", REPLAY, "pipeline.py",
+          "        if not self.is_new or not isinstance(", "        if not isinstance(",
+          ("pipeline/test_submit.py::test_a_sweep_that_was_begun_before_is_kept_though_its_data_are_gone",)),
+    Guard("a sweep whose data are known is not taken back", REPLAY, "pipeline.py",
+          "            if self.store.sweep(self.sweep.name).data_hash is None:\n", "            if True:\n",
+          ("pipeline/test_failures.py::test_a_kernel_that_cannot_run_is_refused_before_the_first_trial",)),
     Guard("a deleted sweep's runs go before its rows", REPLAY, "removal.py",
           "        if not keep_runs:\n            found = replace(found, runs=_delete_runs(record, settings, watch))\n"
           "        delete_sweep(store, lease)\n",
