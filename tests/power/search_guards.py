@@ -124,6 +124,9 @@ RETRIES = (
 )
 
 REPLAYS = (
+    Guard("a fork whose parent is gone keeps what it was told", REPLAY, "forks.py",
+          "    if parent is None and known is not None and ", "    if False and known is not None and ",
+          ("test_removal.py::test_a_fork_keeps_what_it_was_told_and_one_that_was_not_told_is_waited_for",)),
     Guard("a sweep that was begun before is not taken back", REPLAY, "pipeline.py",
           "        if not self.is_new or not isinstance(", "        if not isinstance(",
           ("pipeline/test_submit.py::test_a_sweep_that_was_begun_before_is_kept_though_its_data_are_gone",)),
