@@ -96,23 +96,22 @@ def test_rays_objects_fit_into_the_shared_memory_of_their_container() -> None:
 
 @pytest.mark.parametrize(("verb", "joins"), [
     ("submit", True), ("resume", True), ("plan", True), ("leaderboard", False)])
-def test_the_controller_joins_the_cluster_where_it_trains(tmp_path: Path, verb: str, joins: bool) -> None:
-    run = controller(tmp_path, 0, verb, "my sweep.yaml")
-    assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout == f"{verb}|my sweep.yaml|"
-    assert (tmp_path / "joined").exists() is joins
+def test_the_controller_is_a_node_of_the_cluster_while_it_trains(tmp_path: Path, verb: str, joins: bool) -> None:
+    run = controller(tmp_path, "exit 0", verb, "my sweep.yaml")
+    assert (run.returncode, run.stdout, run.stderr) == (6, f"{verb}|my sweep.yaml|", "")
+    calls = (tmp_path / "calls").read_text(encoding="utf-8").split("\n") if joins else []
+    assert [call.split()[:3] for call in calls if call] == \
+        ([["start", "--address", "ray-head:6379"], ["stop"]] if joins else [])
 
 
 def test_a_cluster_that_lets_nobody_in_is_told_in_rays_words(tmp_path: Path) -> None:
-    run = controller(tmp_path, 1, "submit", "x.yaml")
-    assert (run.returncode, run.stdout) == (9, "")
-    assert run.stderr == "joining ray-head:6379\n"
+    run = controller(tmp_path, "echo no; exit 1", "submit", "x.yaml")
+    assert (run.returncode, run.stdout, run.stderr) == (9, "", "no\n")
 
 
-def controller(folder: Path, code: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the script beside a stand-in of `ray`, which ends with `code`, and one of `seqsweep`."""
-    for name, text in (("ray", f'touch "{folder}/joined"; echo "joining $3"; exit {code}'),
-                       ("seqsweep", "printf '%s|' \"$@\"")):
+def controller(folder: Path, ray: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the script beside a stand-in of `ray`, and one of `seqsweep` that ends with 6."""
+    for name, text in (("ray", f'echo "$@" >> "{folder}/calls"; {ray}'), ("seqsweep", "printf '%s|' \"$@\"; exit 6")):
         (folder / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
         (folder / name).chmod(0o755)
     return subprocess.run(["sh", ROOT / "docker" / "controller.sh", *arguments], capture_output=True, text=True,
