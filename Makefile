@@ -71,7 +71,7 @@ gpu:  ## GPU tests and benchmarks, the latter whatever the tests say; $(PYTHON) 
 	$(GPU_PYTHON) -m pytest -c /dev/null --rootdir=. --confcutdir=tests/training -q -m "not slow" --durations=10 \
 		-W ignore::pytest.PytestUnknownMarkWarning $(GPU_TESTS) || failed=1; \
 	$(GPU_PYTHON) benchmarks/gpu_pack.py benchmarks/results/gpu_pack.md || failed=1; \
-	$(GPU_PYTHON) benchmarks/gpu_pack.py benchmarks/results/gpu_pack_mixed.md --precision mixed || failed=1; \
+	$(GPU_PYTHON) benchmarks/gpu_pack.py benchmarks/results/gpu_pack_mixed.md --precision mixed --contexts 96 || failed=1; \
 	$(GPU_PYTHON) benchmarks/gpu.py benchmarks/results/gpu.md || failed=1; \
 	exit $$failed
 

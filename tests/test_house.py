@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "platform" / "seqsweep"
 FILES = sorted(HOUSE.rglob("*.py"))
 
-FLOORS = (("cli", "api"), ("repair",), ("pipeline", "plan", "result", "verification", "proposal", "contract"),
+FLOORS = (("cli", "api"), ("repair", "removal"), ("pipeline", "plan", "result", "verification", "proposal", "contract"),
           ("promotion", "forks", "winner"), ("serving", "submission"), ("sweep",), ("cluster",), ("tracking",),
           ("evaluation",), ("training",), ("tasks",), ("models",), ("search",), ("data",), ("store", "doctor"),
           ("own",), ("config",), ("records",), ("outage",), ("errors", "ledger"), ("secrets",))

@@ -30,6 +30,8 @@ def tell_parent(store: Store, lease: Lease, sweep: Sweep) -> str:
     if known is not None and known.key == key and TOLD in record.facts:
         return ""
     parent = _parent(store, record)
+    if parent is None and known is not None and store.trials(sweep.name, curves=False, limit=1):
+        return ""  # its search began with what it was told, and nobody can tell that again
     found, said = _told(store, parent, sweep, record) if parent else (None, f"{name} is no longer in the store")
     count = len(found.trials) if found else 0
     store.put_stage(lease, STAGE, key, {"parent": record.facts[PARENT_UID], **(found.stored() if found else {})})

@@ -28,6 +28,11 @@ class OutageNews:
         self._due = 0.0
         self._told = False
 
+    @property
+    def told(self) -> bool:
+        """Whether a trouble was told, and not yet that it is over."""
+        return self._told
+
     def look(self, problem: str | None, meanwhile: str = "") -> str | None:
         """Tell what is new, None if nothing is. `problem`: what is wrong now; `meanwhile`: what that means."""
         now = time.monotonic()

@@ -20,12 +20,13 @@ from seqsweep.cluster.pool import import_ray, open_pool, ray_session
 from seqsweep.config.order import promise, waiting
 from seqsweep.config.settings import Settings
 from seqsweep.config.sweep import Sweep, fit_config
-from seqsweep.errors import Outage, Refused, SeqsweepError, Unavailable
+from seqsweep.errors import InvalidData, InvalidSweep, Outage, Refused, SeqsweepError, Unavailable
 from seqsweep.forks import tell_parent
 from seqsweep.ledger import PROJECTOR, Ledger, read
 from seqsweep.outage import OutageNews, Patience
 from seqsweep.records import TrialRecord, model_name
 from seqsweep.result import SweepResult
+from seqsweep.store.deletion import delete_sweep
 from seqsweep.store.lease import Lease
 from seqsweep.store.records import StageRecord, Store, SweepState
 from seqsweep.submission import changed, current_facts, digest, enter, forked, identity, in_stored_order, specification
@@ -57,7 +58,7 @@ def submit(sweep: Sweep, document: str, settings: Settings, observer: Observer, 
     `document` is the text the sweep was read from; `ledger` is told where the time goes; `fork`: the name of a new
     sweep, to which the trials of the one that has this sweep's name are told. Raises Conflict where the sweep or its
     data differ from what is stored under its name, or another controller holds it; InvalidData, SearchFailed,
-    Unavailable; NotFound where there is nothing to fork.
+    Unavailable; NotFound where there is nothing to fork. A new sweep whose data are refused is not kept.
     """
     parent = "" if fork is None else sweep.name
     sweep = sweep if fork is None else forked(sweep, fork)
@@ -87,6 +88,8 @@ class _Run:
         self.observer, self.stop, self.ledger = observer, stop, ledger
         self.spec = specification(sweep)
         self.document = document
+        self.is_new = lease.sweep.state is SweepState.QUEUED  # no controller was at work on it before
+        self.taken_back = False
         self.projector = Projector(settings.store, sweep.name, settings.tracking_uri,
                                    worked=lambda seconds: ledger.add({PROJECTOR: seconds}), lease=lease)
         self.importing: threading.Thread | None = None
@@ -104,8 +107,9 @@ class _Run:
             self._end(SweepState.STOPPED, "interrupted before its budget was spent")
             raise
         except BaseException as error:
-            self._end(SweepState.FAILED,
-                      str(error) if isinstance(error, SeqsweepError) else f"{type(error).__name__}: {error}")
+            if not self._take_back(error):
+                self._end(SweepState.FAILED,
+                          str(error) if isinstance(error, SeqsweepError) else f"{type(error).__name__}: {error}")
             raise
         else:
             self.patiently(self.store.update_sweep, self.lease, state=state, message=message)
@@ -114,8 +118,18 @@ class _Run:
                 with self.ledger("project"):
                     self._finish_projection()
                 self._save_ledger()
-            else:
+            elif not self.taken_back:
                 self.projector.finish(_PROJECTION_GRACE)  # what it was at when the sweep was lost
+
+    def _take_back(self, error: BaseException) -> bool:
+        """Delete a sweep that was entered just now, and whose data are not there or do not fit: it never began."""
+        if not self.is_new or not isinstance(error, InvalidData | InvalidSweep):
+            return False
+        with contextlib.suppress(SeqsweepError):
+            if self.store.sweep(self.sweep.name).data_hash is None:
+                delete_sweep(self.store, self.lease)
+                self.taken_back = True
+        return self.taken_back
 
     def _is_held(self) -> bool:
         """Whether the sweep's runs are still this controller's to write; where the store cannot tell, they are."""
@@ -346,7 +360,9 @@ class _Run:
         version = str(registered.value["version"])
         key = digest([version, registered.value["run"], self.spec["promote"]])
         known = self.store.stage(self.sweep.name, "promote")
-        if known is not None and self._stage_done("promote", key, str(known.value["said"])):
+        if known is not None and known.key == key:
+            now = SweepResult(self.sweep.name, self.settings).standing  # it may have been promoted by hand since
+            self.observer.stage("promote", now or f"unchanged: {known.value['said']}")
             return
         from seqsweep.promotion import promote as open_gate
 

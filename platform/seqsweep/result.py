@@ -12,7 +12,7 @@ from seqsweep.config.order import waiting
 from seqsweep.config.settings import Settings
 from seqsweep.config.sweep import Sweep, goal_sign
 from seqsweep.config.tasks import METRICS
-from seqsweep.errors import NotFound
+from seqsweep.errors import NotFound, Unavailable
 from seqsweep.ledger import IN_ORDER, read
 from seqsweep.records import Scalar, TrialRecord, TrialState
 from seqsweep.store.records import Store, SweepRecord
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from seqsweep.promotion import Promotion
+    from seqsweep.tracking.standing import Standing
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,15 @@ class SweepResult:
         stage = self._stage("promote")
         return "\n".join([f"gate: {stage['said']}", *(f"  {reason}" for reason in stage["reasons"])]) if stage else ""
 
+    @property
+    def standing(self) -> str:
+        """What has become of the version since the gate was asked; empty where what it said still is so.
+
+        Where MLflow cannot tell it is empty, too.
+        """
+        found = self._standing()
+        return found.says if found else ""
+
     def leaderboard(self, top: int = 10) -> pd.DataFrame:
         """The winner and the baselines with their test figures, and the next best trials by validation value."""
         return _frame(self.leaderboard_rows(top))
@@ -168,12 +178,13 @@ class SweepResult:
         best = self.best if self._ranked() else None
         return {"sweep": self.name, "state": self.state, "message": self.message, "headline": self.headline,
                 "best": vars(best) if best else None, "ensemble": self.ensemble or None, "model": self.model,
-                "gate": self.gate or None}
+                "gate": self.gate or None, "standing": self.standing or None}
 
     def next_commands(self) -> list[tuple[str, str]]:
         """What to do next, each with the reason."""
         name = (self.model or self.name).split("/")[0]
-        promoted = self._stage("promote").get("said", "").endswith("champion")
+        standing = self._standing()
+        promoted = standing.holds if standing else self._stage("promote").get("said", "").endswith("champion")
         commands = [("mlflow ui", f"compare the trials: in the experiment, Views > {self.name}: trials, best first"),
                     (f"seqsweep leaderboard {self.name}", "the table again")]
         if self.model is None:
@@ -204,6 +215,18 @@ class SweepResult:
             stage = store.stage(self.name, name)
         return stage.value if stage else {}
 
+    def _standing(self) -> Standing | None:
+        from seqsweep.tracking.standing import standing  # MLflow takes a second, which reading a table need not
+
+        stage, promote, model = self._stage("promote"), self.sweep.promote, self.model
+        if promote is None or model is None or not str(stage.get("said")).startswith(f"{model} "):
+            return None
+        try:
+            return standing(self._settings.tracking_uri, model, promote.to,
+                            passed=stage["said"] == f"{model} is now {promote.to}")
+        except (NotFound, Unavailable):
+            return None
+
     def _registered(self) -> str:
         if self.model is None:
             raise NotFound(f"sweep {self.name} has registered no model")
@@ -211,15 +234,40 @@ class SweepResult:
 
 
 def sweep_rows(settings: Settings) -> list[dict[str, Any]]:
-    """One row a sweep of the store, oldest first; none where there is no store."""
+    """One row a sweep of the store, oldest first; none where there is no store.
+
+    `model` is what it registered last, `versions` that and its others that hold an alias, as the registry has them
+    now; None, and `registry` says why, where MLflow cannot tell.
+    """
     try:
         store = Store.open_existing(settings.store)
     except NotFound:
         return []
     with store:
-        return [{"sweep": record.name, "state": str(record.state),
-                 "trials": len(store.trials(record.name, curves=False)), "created": _time(record.created),
-                 "active_seconds": round(record.active_seconds, 1)} for record in store.sweeps()]
+        records = store.sweeps()
+        stages = {record.uid: store.stage(record.name, "register") for record in records}
+        registered = {uid: str(stage.value["version"]) for uid, stage in stages.items() if stage}
+        rows = {record.uid: {"sweep": record.name, "state": str(record.state),
+                             "trials": len(store.trials(record.name, curves=False)), "created": _time(record.created),
+                             "active_seconds": round(record.active_seconds, 1), "model": registered.get(record.uid)}
+                for record in records}
+    known, problem = _versions_now(registered, settings)
+    return [row | {"versions": known.get(uid), "registry": problem if uid in registered else None}
+            for uid, row in rows.items()]
+
+
+def _versions_now(registered: Mapping[str, str], settings: Settings) -> tuple[dict[str, list[Any]], str | None]:
+    """By the sweeps' uids; and why they cannot be told."""
+    if not registered:
+        return {}, None
+    from seqsweep.tracking.standing import versions_now
+
+    try:
+        found = versions_now(settings.tracking_uri, registered)
+    except (NotFound, Unavailable) as error:
+        return {}, error.problems[0].what
+    return {uid: [{"version": str(version), "aliases": list(version.aliases)} for version in versions]
+            for uid, versions in found.items()}, None
 
 
 def _failures(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:

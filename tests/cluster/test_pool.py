@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -109,6 +110,18 @@ def test_a_cluster_that_is_not_there_is_told_soon() -> None:
           ray_session("127.0.0.1:1", ResourcesConfig(workers=1))):
         pass
     assert time.monotonic() - began < 10
+
+
+def test_a_machine_that_is_no_node_of_the_cluster_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: object) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster")
+
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with (socket.create_server(("127.0.0.1", 0)) as listener,
+          pytest.raises(Unavailable, match=r"no Ray cluster at .*\n.*ray start .*--num-cpus=0"),
+          ray_session(f"127.0.0.1:{listener.getsockname()[1]}", ResourcesConfig(workers=1))):
+        pass
 
 
 def test_a_trial_is_trained_to_its_end_with_the_curve_of_a_plain_loop(pool: Pool, data: tuple[Prepared, ...]) -> None:

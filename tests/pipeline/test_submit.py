@@ -23,8 +23,8 @@ from seqsweep.errors import Conflict, InvalidData, InvalidSweep, NotFound, Refus
 from seqsweep.promotion import promote
 from seqsweep.result import sweep_rows
 from seqsweep.serving import predict
-from seqsweep.store.records import Store
-from seqsweep.submission import stored_sweep
+from seqsweep.store.records import Store, SweepState
+from seqsweep.submission import enter, stored_sweep
 from seqsweep.tracking.client import connect
 from seqsweep.tracking.registry import Registry
 from seqsweep.tracking.runs import find_run
@@ -208,14 +208,49 @@ def test_a_sweep_over_bad_data_can_be_submitted_again_once_they_are_mended(place
     document = forecasting(place / "bad.csv", "mended", budget={"max_trials": 1}, register=None)
     with pytest.raises(InvalidData, match=r"row 19.*load"):
         seqsweep.submit(document, settings)
-    broken = seqsweep.open_sweep("mended", settings)
-    assert broken.state == "failed"
-    assert "load" in broken.message
-    assert broken.trials.empty
-    with pytest.raises(NotFound):
-        _ = broken.best
+    with pytest.raises(NotFound, match="no sweep named mended"):
+        seqsweep.open_sweep("mended", settings)
     write_series(place / "bad.csv")
     assert seqsweep.submit(document, settings).state == "finished"
+
+
+@pytest.mark.parametrize("wrong", ["a column", "a file", "the first row"])
+def test_a_new_sweep_whose_data_are_refused_is_nowhere(place: Path, tmp_path: Path, wrong: str) -> None:
+    """Neither in the store, nor in an MLflow that would be made for it."""
+    alone = settings_in(tmp_path)
+    frame = write_series(tmp_path / "load.csv")
+    document = forecasting(tmp_path / ("none.csv" if wrong == "a file" else "load.csv"))
+    if wrong == "a column":
+        document["task"] = document["task"] | {"target": "lod"}
+    if wrong == "the first row":
+        frame.assign(load="x").to_csv(tmp_path / "load.csv", index=False)
+    for _ in range(2):
+        with pytest.raises(InvalidData):
+            seqsweep.submit(document, alone)
+        assert sweep_rows(alone) == []
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize("began", ["once", "with trials"])
+def test_a_sweep_that_was_begun_before_is_kept_though_its_data_are_gone(place: Path, settings: Settings,
+                                                                        began: str) -> None:
+    name = f"begun-{began[-1]}"
+    path = place / f"{name}.csv"
+    write_series(path)
+    document = forecasting(path, name, budget={"max_trials": 1}, register=None)
+    if began == "with trials":
+        seqsweep.submit(document, settings)
+    else:
+        with Store.open(settings.store) as store:
+            enter(store, load_sweep(document), "")
+            with store.acquire(name) as lease:
+                store.update_sweep(lease, state=SweepState.RUNNING)
+    path.unlink()
+    with pytest.raises(InvalidData, match="there is no such file"):
+        seqsweep.submit(document, settings)
+    kept = seqsweep.open_sweep(name, settings)
+    assert (kept.state, len(kept.trials)) == ("failed", int(began == "with trials"))
+    assert "there is no such file" in kept.message
 
 
 def test_a_sweep_that_trained_nothing_does_not_keep_its_name(place: Path, settings: Settings) -> None:

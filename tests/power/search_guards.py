@@ -29,6 +29,12 @@ LEASES = (
     Guard("nothing is repaired while a controller is at work", LEASE_CHECK, "repair.py",
           "store.acquire(name) as lease:", "store.lease(name, 1) as lease:",
           ("doctor/test_examination.py::test_a_sweep_that_runs_is_healthy_though_mlflow_is_behind",)),
+    Guard("nothing is deleted while a controller is at work", LEASE_CHECK, "removal.py",
+          "store.acquire(name) as lease, lease.kept():", "store.lease(name, 1) as lease, lease.kept():",
+          ("test_removal.py::test_while_a_controller_is_at_work_nothing_is_deleted",)),
+    Guard("what is deleted is what a person was shown", LEASE_CHECK, "removal.py",
+          "        if uid not in (None, record.uid):\n", "        if False:\n",
+          ("test_removal.py::test_while_a_controller_is_at_work_nothing_is_deleted",)),
 )
 
 RETRIES = (
@@ -118,6 +124,24 @@ RETRIES = (
 )
 
 REPLAYS = (
+    Guard("a fork whose parent is gone keeps what it was told", REPLAY, "forks.py",
+          "    if parent is None and known is not None and ", "    if False and known is not None and ",
+          ("test_removal.py::test_a_fork_keeps_what_it_was_told_and_one_that_was_not_told_is_waited_for",)),
+    Guard("a sweep that was begun before is not taken back", REPLAY, "pipeline.py",
+          "        if not self.is_new or not isinstance(", "        if not isinstance(",
+          ("pipeline/test_submit.py::test_a_sweep_that_was_begun_before_is_kept_though_its_data_are_gone",)),
+    Guard("a sweep whose data are known is not taken back", REPLAY, "pipeline.py",
+          "            if self.store.sweep(self.sweep.name).data_hash is None:\n", "            if True:\n",
+          ("pipeline/test_failures.py::test_a_kernel_that_cannot_run_is_refused_before_the_first_trial",)),
+    Guard("a deleted sweep's runs go before its rows", REPLAY, "removal.py",
+          "        if not keep_runs:\n            found = replace(found, runs=_delete_runs(record, settings, watch))\n"
+          "        delete_sweep(store, lease)\n",
+          "        delete_sweep(store, lease)\n"
+          "        if not keep_runs:\n            found = replace(found, runs=_delete_runs(record, settings, watch))\n",
+          ("test_removal.py::test_one_that_is_killed_is_ended_by_the_next_or_undone_by_a_repair",)),
+    Guard("runs that came while a sweep was deleted go too", REPLAY, "removal.py",
+          "                _delete_runs(record, settings, watch)  # what", "                pass  # what",
+          ("test_removal.py::test_what_a_frozen_controller_made_meanwhile_goes_too",)),
     Guard("answers of an earlier dispatch are not taken", REPLAY, "sweep/search.py",
           "if hand is None or hand.dispatch != event.answer.attempt:", "if hand is None:", STALE),
     Guard("each dispatch has a number of its own", REPLAY, "sweep/search.py", "        hand.dispatch += 1\n", "",

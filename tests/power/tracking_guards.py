@@ -7,6 +7,7 @@ from guard import LEASE_CHECK, LOCK, REPLAY, RETRY, TRANSACTION, Guard
 CUT_SHORT = ("tracking/test_runs.py::test_a_projection_cut_short_is_completed",)
 AGAIN = ("tracking/test_runs.py::test_projecting_again_doubles_nothing",)
 UPLOAD = ("tracking/test_registry.py::test_an_upload_cut_off_is_gone_on_with",)
+OF_A_DELETED_SWEEP = ("tracking/test_traces.py::test_what_a_frozen_writer_made_of_a_deleted_sweep_goes_too",)
 CRASH = ("tracking/test_registry.py::test_a_crash_before_the_alias_changes_no_champion",)
 
 TRACKING = (
@@ -30,8 +31,13 @@ TRACKING = (
           "        if not self._is_held(self._store):\n", "        if False:\n",
           ("tracking/test_projector_outage.py::test_a_controller_that_lost_the_sweep_makes_no_run",)),
     Guard("what a frozen writer was at is set right", LEASE_CHECK, "tracking/projecting.py",
-          "            if self._under_way:\n", "            if False:\n",
+          "            elif self._under_way:\n", "            elif False:\n",
           ("tracking/test_projector_outage.py::test_what_a_frozen_writer_was_at_is_set_right",)),
+    Guard("what a frozen writer made of a deleted sweep goes", LEASE_CHECK, "tracking/projecting.py",
+          "            if self._under_way and self._is_deleted(self._store):\n", "            if False:\n",
+          OF_A_DELETED_SWEEP),
+    Guard("a writer tells its sweep from a later one of its name", LEASE_CHECK, "tracking/projecting.py",
+          '.uid != self._order["uid"]', '.uid == ""', OF_A_DELETED_SWEEP),
     Guard("a lease is held by its token", LEASE_CHECK, "store/lease.py",
           "return connection.execute(select(leases.c.token).where(*self._mine())).one_or_none() is not None",
           "return connection.execute(select(leases.c.token).where(self._mine()[0])).one_or_none() is not None",
@@ -91,7 +97,7 @@ TRACKING = (
           "self._log(self._parent, points, {}, {} if False else {",
           ("tracking/test_runs.py::test_what_a_person_wrote_over_the_description_stays_until_another_evaluation",)),
     Guard("a view is saved once", REPLAY, "tracking/runs.py",
-          '        if self._parent in tags.get(view_tag(sweep), ""):\n            return\n', "",
+          '        if self._parent in tags.get(view_tag(sweep.uid), ""):\n            return\n', "",
           ("tracking/test_runs.py::test_a_view_of_the_trials_is_saved_once_and_old_ones_make_way",)),
     Guard("an experiment that another made is taken", RETRY, "tracking/runs.py",
           "            if experiment is None:\n                raise error from None\n",

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from seqsweep.doctor.stored import find_sweep, reading
 from seqsweep.errors import Outage, Unavailable
 from seqsweep.records import Trial
 from seqsweep.store import database
@@ -143,6 +144,16 @@ def test_postgres_refuses_in_words(postgres_server: PostgresServer, postgres_url
     with Store.open(postgres_url) as store:
         assert postgres_server.password not in repr(store)
         assert "p%40ss" not in repr(store)
+
+
+@pytest.mark.postgres
+def test_a_database_without_an_encoding_holds_text(postgres_server: PostgresServer) -> None:
+    postgres_server.execute("CREATE DATABASE ascii TEMPLATE template0 ENCODING 'SQL_ASCII'")
+    with Store.open(postgres_server.url("ascii")) as store:
+        store.create_sweep("wind", "name: wind  # Größe\n", "{}", "hash", {})
+        assert store.sweep("wind").document == "name: wind  # Größe\n"
+    with reading(postgres_server.url("ascii")) as connection:
+        assert find_sweep(connection, "wind")["document"] == "name: wind  # Größe\n"
 
 
 @pytest.mark.postgres

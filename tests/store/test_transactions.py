@@ -16,6 +16,7 @@ from sqlalchemy import Engine, event, select
 from test_damage import everything, fill, to_the_first_layout
 
 from seqsweep.records import Outcome, Reason, Report, Trial, TrialState
+from seqsweep.store.deletion import delete_sweep
 from seqsweep.store.mending import Mending
 from seqsweep.store.records import Lease, Store
 from seqsweep.store.tables import metadata
@@ -68,6 +69,7 @@ WRITES: dict[str, Callable[[Store, Lease], object]] = {
     "drop_checkpoint": lambda store, lease: Mending(store, lease).drop_checkpoint(5, "last", 6),
     "forget_trial": lambda store, lease: Mending(store, lease).forget_trial(2),
     "reopen_trial": lambda store, lease: Mending(store, lease).reopen_trial(2),
+    "delete_sweep": lambda store, lease: delete_sweep(store, lease),
 }
 
 

@@ -308,3 +308,23 @@ def test_the_end_waits_for_the_write_in_hand(store: Store) -> None:
         writer.put(write)
         until(lambda: writer._trying_since)
     assert done.is_set()
+
+
+def test_that_the_store_is_back_is_told_though_nobody_had_to_wait(store: Store) -> None:
+    away, lines = threading.Event(), list[str]()
+
+    def write(lease: Lease, at: float | None = None) -> None:
+        if not away.is_set():
+            raise Outage("it is locked")
+
+    def look() -> list[str]:
+        lines.extend(filter(None, [writer.news()]))
+        return lines
+
+    with writer_of(store, lambda: print(*look())) as writer:
+        writer.put(write)
+        until(look)
+        away.set()
+        until(lambda: not writer._writes)
+        assert len(lines) == 1
+    assert lines[1].startswith("the store is back after ")

@@ -264,7 +264,7 @@ def test_what_a_frozen_writer_was_at_is_set_right(store: Store, tmp_path: Path, 
 
     monkeypatch.setattr(MlflowClient, call, frozen)
     projecting = Projecting({"store": place(tmp_path), "name": "wind", "uri": uri, "every": 0.05,
-                             "token": lease.token}, io.StringIO())
+                             "uid": lease.sweep.uid, "token": lease.token}, io.StringIO())
     projecting.ask(1, last=False)
     projecting.work()
     assert told

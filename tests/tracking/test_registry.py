@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from seqsweep.errors import Conflict, NotFound, Unavailable
-from seqsweep.tracking.client import masked
+from seqsweep.tracking.address import masked
 from seqsweep.tracking.registry import ModelVersion, Registry, Story
 
 STORY = Story("Forecasts load.", "**trial 1 wins**", {"cell": "gru"}, (Metric("test_mae", 0.25, 7_000, 3),))

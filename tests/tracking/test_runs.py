@@ -206,7 +206,7 @@ def test_a_view_of_the_trials_is_saved_once_and_old_ones_make_way(store: Store, 
     client.set_experiment_tag(experiment, f"{VIEW_TAG}a-persons-own", "deflate;x")
     fill(store)
     project(store, "wind", uri)
-    tag, parent = view_tag(store.sweep("wind")), find_run(uri, store.sweep("wind"))
+    tag, parent = view_tag(store.sweep("wind").uid), find_run(uri, store.sweep("wind"))
     tags = client.get_experiment(experiment).tags
     assert f"{VIEW_TAG}seqsweep-0" not in tags
     assert {f"{VIEW_TAG}seqsweep-1", f"{VIEW_TAG}a-persons-own", tag} <= set(tags)

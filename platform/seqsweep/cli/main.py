@@ -44,6 +44,7 @@ def main() -> None:
     from seqsweep.cli import sweeps  # noqa: F401
     from seqsweep.cli import models  # noqa: F401
     from seqsweep.cli import doctor  # noqa: F401
+    from seqsweep.cli import removal  # noqa: F401
 
     try:
         app(standalone_mode=True)

@@ -59,7 +59,9 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = Non
     drawn = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for column in columns:
         numeric = any(isinstance(row.get(column), (int, float)) for row in rows)
-        drawn.add_column(column, justify="right" if numeric else "left", no_wrap=column != columns[-1])
+        last = column == columns[-1]
+        drawn.add_column(column, justify="right" if numeric else "left", no_wrap=not last,
+                         overflow="fold" if last else "ellipsis")
     for row in rows:
         drawn.add_row(*(escape(cell(row.get(column))) for column in columns))
     return drawn

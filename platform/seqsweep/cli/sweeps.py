@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -159,7 +159,9 @@ def _show_end(result: SweepResult) -> None:
         out.print(f"go on with:  seqsweep resume {result.name}")
         return
     _show_leaderboard(result)
-    if result.gate:
+    if standing := result.standing:
+        out.print(f"{standing}\n  as the gate had it: {result.gate.splitlines()[0].removeprefix('gate: ')}")
+    elif result.gate:
         out.print(result.gate)
     out.print("\nnext:")
     for command, why in result.next_commands():
@@ -187,7 +189,9 @@ def _show_leaderboard(result: SweepResult, top: int = 10) -> None:
 
 @app.command("list")
 def list_sweeps(json: Json = False) -> None:
-    """List the sweeps of the store."""
+    """List the sweeps of the store, each with what it registered and the aliases that holds now."""
+    from rich.markup import escape
+
     from seqsweep.cli.output import out, print_json, table
     from seqsweep.config.settings import load_settings
     from seqsweep.result import sweep_rows
@@ -196,9 +200,22 @@ def list_sweeps(json: Json = False) -> None:
     if json:
         print_json(rows)
     elif rows:
-        out.print(table(rows))
+        out.print(table({"sweep": row["sweep"], "state": row["state"], "trials": row["trials"], "created (UTC)":
+                         row["created"][:16], "active s": row["active_seconds"], "model": _registered(row)}
+                        for row in rows))
+        for problem in dict.fromkeys(row["registry"] for row in rows if row["registry"]):
+            out.print(f"who holds which alias is not known: {escape(problem)}")
     else:
         out.print("no sweep yet; `seqsweep submit SWEEP.yaml` starts one")
+
+
+def _registered(row: dict[str, Any]) -> str:
+    """`electricity/3 @champion`, or that its aliases are not known, or that it is gone."""
+    if row["versions"] is None:
+        return f"{row['model']} @?" if row["model"] else ""
+    known = {each["version"]: each["aliases"] for each in row["versions"]}
+    return ", ".join(version + "".join(f" @{alias}" for alias in known.get(version, ()))
+                     + " (not in the registry)" * (version not in known) for version in {row["model"]: 0} | known)
 
 
 @app.command()

@@ -37,6 +37,8 @@ _START_FAILURES = 5
 """Workers in a row that die while starting before the sweep gives up."""
 _PULSE = 2.0
 """Seconds of training after which a worker gives a sign of life, in the middle of an epoch or not."""
+_NODE = "If it runs, make this machine a node of it that trains nothing: `ray start --address=HOST:PORT --num-cpus=0`."
+"""Ray lets a program into a cluster only through a node on the same machine, and does not say so."""
 _COMPILING = 120.0
 """Seconds that a worker has at least to start, to measure kernels, and for its first steps of a trial."""
 
@@ -282,7 +284,8 @@ def _start_ray(ray: Any, address: str, resources: ResourcesConfig) -> None:
         with _own_sigterm(), _without_unused():
             ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise Unavailable(f"no Ray cluster at {address}: {_first_line(error)}") from error
+        raise Unavailable(Problem("", f"no Ray cluster at {address}: {_first_line(error)}",
+                                  "" if address == "local" else _NODE)) from error
 
 
 def _require_listener(address: str) -> None:

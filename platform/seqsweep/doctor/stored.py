@@ -100,8 +100,8 @@ def reading(url: str) -> Iterator[Connection]:
         parts = parts.set(drivername="sqlite+pysqlite")
     else:
         parts = parts.set(drivername="postgresql+psycopg")
-    patience = {"timeout": 30} if backend == "sqlite" else {"connect_timeout": 10}
-    engine = create_engine(parts, isolation_level="AUTOCOMMIT", hide_parameters=True, connect_args=patience)
+    options = {"timeout": 30} if backend == "sqlite" else {"connect_timeout": 10, "client_encoding": "utf8"}
+    engine = create_engine(parts, isolation_level="AUTOCOMMIT", hide_parameters=True, connect_args=options)
     try:
         with engine.connect() as connection:
             # pysqlite begins no transaction for a SELECT, and two SELECTs would see two moments.

@@ -219,11 +219,12 @@ def _engine(url: URL) -> Engine:
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    # A host that vanished is noticed within half a minute, not after the two hours of TCP's own.
-    patience = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
-                "tcp_user_timeout": 30_000}
+    # A host that vanished is noticed within half a minute, not after the two hours of TCP's own. A database made under
+    # the locale C has no encoding (SQL_ASCII): psycopg would hand over bytes.
+    options = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
+               "tcp_user_timeout": 30_000, "client_encoding": "utf8"}
     engine = create_engine(url, pool_pre_ping=True, hide_parameters=True,
-                           connect_args={key: value for key, value in patience.items() if key not in url.query})
+                           connect_args={key: value for key, value in options.items() if key not in url.query})
     event.listen(engine, "connect", _set_up_postgresql)
     return engine
 

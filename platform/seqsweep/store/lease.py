@@ -19,10 +19,10 @@ from typing import Any, Self
 import psutil
 from sqlalchemy import ColumnElement, Connection, Row, Select, select, update
 
-from seqsweep.errors import Conflict, Outage, SeqsweepError
+from seqsweep.errors import Conflict, NotFound, Outage, SeqsweepError
 from seqsweep.store.database import Database, now
 from seqsweep.store.sweeps import SweepRecord
-from seqsweep.store.tables import leases
+from seqsweep.store.tables import leases, sweeps
 
 TTL = 30.0
 """Seconds a lease lasts after its last renewal."""
@@ -38,6 +38,10 @@ class Holder:
     pid: int
     since: float
     expires: float
+
+    def __str__(self) -> str:
+        since = datetime.fromtimestamp(self.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return f"process {self.pid} on {self.host} since {since}"
 
 
 class Lease:
@@ -95,10 +99,10 @@ class Lease:
         held = connection.execute(update(leases).where(*self._mine()).values(expires=now() + self.ttl))
         if held.rowcount != 1:
             raise Conflict(f"sweep {self.sweep.name}: this controller no longer holds it, nothing was written; "
-                           f"{_who_now(connection, self.sweep.id)}")
+                           f"{_who_now(connection, self.sweep)}")
 
-    def _mine(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-        return leases.c.sweep_id == self.sweep.id, leases.c.token == self.token
+    def _mine(self) -> tuple[ColumnElement[bool], ...]:
+        return leases.c.sweep_id == self.sweep.id, leases.c.token == self.token, _is(self.sweep)
 
     def __enter__(self) -> Self:
         return self
@@ -111,12 +115,13 @@ class Lease:
 
 def take(connection: Connection, sweep: SweepRecord, ttl: float) -> int:
     """Take a sweep's lease inside a write transaction and return its token; Conflict naming the holder."""
-    row = connection.execute(_row_of(sweep.id).with_for_update()).one()
+    row = connection.execute(_row_of(sweep.id).with_for_update()).one_or_none()
+    if row is None:  # while its row was waited for
+        raise NotFound(f"sweep {sweep.name} has no lease: it was deleted just now, or its record is damaged")
     current = _live(row)
     if current is not None:
-        since = datetime.fromtimestamp(current.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        raise Conflict(f"sweep {sweep.name} is being run by process {current.pid} on {current.host} since {since}; "
-                       f"stop it there, or with `seqsweep stop {sweep.name}`")
+        raise Conflict(f"sweep {sweep.name} is being run by {current}; stop it there, or with "
+                       f"`seqsweep stop {sweep.name}`")
     token = int(row.token) + 1
     me = psutil.Process()
     connection.execute(update(leases).where(leases.c.sweep_id == sweep.id).values(
@@ -128,6 +133,11 @@ def take(connection: Connection, sweep: SweepRecord, ttl: float) -> int:
 def holder(connection: Connection, sweep_id: int) -> Holder | None:
     """Who holds a sweep: None if nobody does, or the process is known to be dead."""
     return _live(connection.execute(_row_of(sweep_id)).one())
+
+
+def _is(sweep: SweepRecord) -> ColumnElement[bool]:
+    """Whether a lease is still of this very sweep: SQLite gives the number of a deleted one to the next."""
+    return leases.c.sweep_id.in_(select(sweeps.c.id).where(sweeps.c.uid == sweep.uid))
 
 
 def _row_of(sweep_id: int) -> Select[Any]:
@@ -157,6 +167,8 @@ def _place() -> str:
     return f"{socket.gethostname()} {namespace.readlink() if namespace.is_symlink() else ''}".strip()
 
 
-def _who_now(connection: Connection, sweep_id: int) -> str:
-    other = holder(connection, sweep_id)
+def _who_now(connection: Connection, sweep: SweepRecord) -> str:
+    if connection.execute(select(sweeps.c.id).where(sweeps.c.uid == sweep.uid)).one_or_none() is None:
+        return "it was deleted"
+    other = holder(connection, sweep.id)
     return "nobody holds it now" if other is None else f"process {other.pid} on {other.host} does"

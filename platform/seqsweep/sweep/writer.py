@@ -125,6 +125,8 @@ class Writer:
         try:
             with contextlib.suppress(*([SeqsweepError] if error else [])):
                 self._wait(lambda: not self._writes)
+                if self._news.told and not error:  # it passed before anybody had to wait
+                    self._waiting()
         finally:
             self._ending.set()
             with self._changed:

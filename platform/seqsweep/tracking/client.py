@@ -6,31 +6,21 @@ import atexit
 import contextlib
 import functools
 import logging
-import re
-import socket
 import sqlite3
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from seqsweep.errors import NotFound, Outage, Problem, SeqsweepError, Unavailable
+from seqsweep.errors import Problem, SeqsweepError, Unavailable
+from seqsweep.tracking.address import masked, no_answer, require_database, require_listener, sqlite_file
 
-_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
-_PASSWORD = re.compile(r"(\w://[^:/@\s]*):[^/\s]*@")
-_SECRET = re.compile(r"([?&](?:password|passwd|token|api_?key|secret)=)[^&#\s']+", re.IGNORECASE)
 _REFUSALS = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS",
                        "PERMISSION_DENIED", "UNAUTHENTICATED", "BAD_REQUEST"})
-
-
-def masked(text: str) -> str:
-    """The text with every password of a URL in it replaced by `***`."""
-    return _SECRET.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
 
 
 def connect(uri: str, *, create: bool = True) -> MlflowClient:
@@ -38,10 +28,9 @@ def connect(uri: str, *, create: bool = True) -> MlflowClient:
 
     Raises NotFound where it is a file that is not there, unless it is to be created.
     """
-    _require_listener(uri)
-    if not create and (database := _sqlite_file(uri)) and not Path(database).exists():
-        raise NotFound(Problem(database, "there is no MLflow database here, so no registered model",
-                               "`seqsweep submit` makes one in the working folder; MLFLOW_TRACKING_URI names another"))
+    require_listener(uri)
+    if not create:
+        require_database(uri)
     # It prints the trace of a failed transaction, whose error is raised as well.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     with answering(uri), _one_at_a_time(uri):
@@ -52,7 +41,7 @@ def connect(uri: str, *, create: bool = True) -> MlflowClient:
 
 def _one_at_a_time(uri: str) -> AbstractContextManager[object]:
     """A lock beside an SQLite file: two processes that create MLflow's tables at once leave them broken for good."""
-    database = _sqlite_file(uri)
+    database = sqlite_file(uri)
     return FileLock(f"{database}.lock", timeout=120.0) if database else nullcontext()
 
 
@@ -61,7 +50,7 @@ def _create_whole(uri: str) -> None:
 
     The caller holds the lock.
     """
-    database = _sqlite_file(uri)
+    database = sqlite_file(uri)
     if not database or Path(database).exists():
         return
     new = Path(f"{database}.new")
@@ -83,17 +72,12 @@ def _settle_at_end(uri: str) -> None:
 def settle(uri: str) -> None:
     """Bring the write-ahead log of an SQLite file into it, as each process does at its end: people copy the file alone.
     """
-    if not (database := _sqlite_file(uri)):
+    if not (database := sqlite_file(uri)):
         return
     address = f"file:{database}?mode=rw"
     with (contextlib.suppress(sqlite3.Error),
           contextlib.closing(sqlite3.connect(address, uri=True, timeout=5.0)) as connection):
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _sqlite_file(uri: str) -> str:
-    """The file of an SQLite URL; empty for all others."""
-    return uri.partition(":///")[2].partition("?")[0] if uri.startswith("sqlite") else ""
 
 
 @contextmanager
@@ -122,30 +106,11 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _require_listener(uri: str) -> None:
-    """A first knock of at most 5 seconds: MLflow itself would retry a dead database for minutes."""
-    try:
-        parts = urlsplit(uri)
-        host, port = parts.hostname, parts.port
-    except ValueError:  # it may quote a part of the password
-        raise Unavailable(Problem("MLFLOW_TRACKING_URI", "this is not a URL that can be read",
-                                  "http://user:password@host:port or sqlite:///mlflow.db "
-                                  "(@ : / in a password as %40 %3A %2F)")) from None
-    scheme = parts.scheme.partition("+")[0]
-    if not host or scheme not in _PORTS:
-        return
-    try:
-        socket.create_connection((host, port or _PORTS[scheme]), timeout=5.0).close()
-    except OSError as error:
-        raise _unavailable(uri, error) from error
-
-
 def _unavailable(uri: str, error: BaseException) -> Unavailable:
     message = next(iter(masked(str(error)).strip().splitlines()), type(error).__name__)
     if isinstance(error, MlflowException) and error.error_code in _REFUSALS:
         return Unavailable(Problem(masked(uri), f"MLflow answers: {message}"))
-    if _sqlite_file(uri) and ("already exists" in message or "not a database" in message):
+    if sqlite_file(uri) and ("already exists" in message or "not a database" in message):
         return Unavailable(Problem(masked(uri), f"its tables are half made or damaged: {message}",
                                    "Delete the file; `seqsweep project SWEEP` brings the runs of a sweep back."))
-    return Outage(Problem(masked(uri), f"MLflow does not answer: {message}",
-                          "Is MLFLOW_TRACKING_URI right, and is the server running?"))
+    return no_answer(uri, message)

@@ -81,15 +81,15 @@ def members(evaluation: Mapping[str, Any]) -> Mapping[str, int]:
     return rows[0].get("members") or {} if rows else {}
 
 
-def view_tag(record: SweepRecord) -> str:
+def view_tag(uid: str) -> str:
     """Tag of the experiment that holds the view of this sweep's trials."""
-    return f"{_OURS}{record.uid}"
+    return f"{_OURS}{uid}"
 
 
 def view_link(experiment: str, record: SweepRecord) -> str:
     """Address of that view within MLflow's UI."""
     return (f"#/experiments/{experiment}/runs?workflowType=machine_learning"
-            f"&viewStateShareKey={view_tag(record).removeprefix(VIEW_TAG)}")
+            f"&viewStateShareKey={view_tag(record.uid).removeprefix(VIEW_TAG)}")
 
 
 def trials_view(record: SweepRecord, parent: str, sign: int) -> str:

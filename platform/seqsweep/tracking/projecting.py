@@ -14,7 +14,7 @@ import threading
 import time
 from typing import IO, Any
 
-from seqsweep.errors import Outage, SeqsweepError
+from seqsweep.errors import NotFound, Outage, SeqsweepError
 from seqsweep.store.records import Store
 from seqsweep.tracking.projector import LONGEST_PAUSE
 
@@ -23,7 +23,8 @@ SWEEP_EVERY = 30.0
 
 
 class Projecting:
-    """Projects a sweep again and again. `order`: places, sweep, seconds, token; `said` takes what each try gave."""
+    """Projects a sweep again and again. `order`: places, sweep, uid, seconds, token; `said` takes what each try gave.
+    """
 
     def __init__(self, order: dict[str, Any], said: IO[str]) -> None:
         self._order = order
@@ -73,16 +74,20 @@ class Projecting:
         """Bring MLflow to what the store holds; False where another controller took the sweep.
 
         It begins nothing then. Frozen in the midst of a projection it may have made a run that the other made too, or
-        told an old state, after the other's last word: it brings MLflow to what the store holds now.
+        told an old state, after the other's last word: it brings MLflow to what the store holds now, and that is
+        nothing where the sweep was deleted.
         """
         from seqsweep.tracking.client import settle
         from seqsweep.tracking.runs import Runs, project
+        from seqsweep.tracking.traces import Traces
 
         order = self._order
         if self._store is None:
             self._store = Store.open_existing(order["store"])
         if not self._is_held(self._store):
-            if self._under_way:
+            if self._under_way and self._is_deleted(self._store):
+                Traces(order["uri"], order["uid"]).delete_runs()
+            elif self._under_way:
                 project(self._store, order["name"], order["uri"])
                 Runs(self._store, order["name"], order["uri"])  # the other may have made a run beside it
             return False
@@ -100,7 +105,14 @@ class Projecting:
 
     def _is_held(self, store: Store) -> bool:
         token = self._order["token"]
-        return token is None or store.lease(self._order["name"], token).is_held()
+        return token is None or (not self._is_deleted(store) and store.lease(self._order["name"], token).is_held())
+
+    def _is_deleted(self, store: Store) -> bool:
+        """Whether the sweep is gone: another may have its name by now."""
+        try:
+            return bool(store.sweep(self._order["name"]).uid != self._order["uid"])
+        except NotFound:
+            return True
 
     def _tell(self, began: float, failure: dict[str, Any] | None = None, end: bool = False) -> None:
         self._said.write(json.dumps({"seconds": time.monotonic() - began, "answered": self._answered,

@@ -32,6 +32,7 @@ class Projector:
     def __init__(self, store: str, name: str, tracking_uri: str, *, every: float = 2.0,
                  worked: Callable[[float], None] = lambda _: None, lease: Lease | None = None) -> None:
         self._order = {"store": store, "name": name, "uri": tracking_uri, "every": every,
+                       "uid": None if lease is None else lease.sweep.uid,
                        "token": None if lease is None else lease.token}
         self._every = every
         self._worked = worked

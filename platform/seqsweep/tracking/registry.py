@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
 from mlflow.entities.model_registry import ModelVersion as StoredVersion
@@ -270,6 +271,17 @@ def _version(stored: StoredVersion, holders: Mapping[str, str]) -> ModelVersion:
     number = int(stored.version)
     aliases = tuple(sorted(alias for alias, holder in holders.items() if int(holder) == number))
     return ModelVersion(stored.name, number, dict(stored.tags), aliases, stored.run_id or "")
+
+
+def with_aliases(client: MlflowClient, found: Iterable[StoredVersion]) -> tuple[ModelVersion, ...]:
+    """Versions of whatever models by name and number, with the aliases that each has now."""
+    holders = dict[str, Mapping[str, str]]()
+    versions = list[ModelVersion]()
+    for stored in found:
+        if stored.name not in holders:
+            holders[stored.name] = client.get_registered_model(stored.name).aliases
+        versions.append(_version(stored, holders[stored.name]))
+    return tuple(sorted(versions, key=lambda version: (version.name, version.version)))
 
 
 def _now() -> str:

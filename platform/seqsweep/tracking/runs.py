@@ -168,11 +168,11 @@ class Runs:
     def _ensure_view(self, sweep: SweepRecord) -> None:
         """Save a view of the sweep's trials once: a person may change or delete it."""
         tags = self._client.get_experiment(self._experiment).tags
-        if self._parent in tags.get(view_tag(sweep), ""):
+        if self._parent in tags.get(view_tag(sweep.uid), ""):
             return
         view = trials_view(sweep, self._parent, self._sign)
-        self._client.set_experiment_tag(self._experiment, view_tag(sweep), view)
-        for tag in superfluous_views({**tags, view_tag(sweep): view}):
+        self._client.set_experiment_tag(self._experiment, view_tag(sweep.uid), view)
+        for tag in superfluous_views({**tags, view_tag(sweep.uid): view}):
             self._client.delete_experiment_tag(self._experiment, tag)
 
     def _log_dataset(self, run_id: str, sweep: SweepRecord) -> None:
