@@ -90,6 +90,8 @@ class _Run:
         self.document = document
         self.is_new = lease.sweep.state is SweepState.QUEUED  # no controller was at work on it before
         self.taken_back = False
+        self.accepted = False
+        """Whether its data are there, and those that it began with."""
         self.projector = Projector(settings.store, sweep.name, settings.tracking_uri,
                                    worked=lambda seconds: ledger.add({PROJECTOR: seconds}), lease=lease)
         self.importing: threading.Thread | None = None
@@ -104,10 +106,11 @@ class _Run:
         try:
             state, message = self._stages()
         except KeyboardInterrupt:
-            self._end(SweepState.STOPPED, "interrupted before its budget was spent")
+            if not self._as_before():
+                self._end(SweepState.STOPPED, "interrupted before its budget was spent")
             raise
         except BaseException as error:
-            if not self._take_back(error):
+            if not self._take_back(error) and not self._as_before():
                 self._end(SweepState.FAILED,
                           str(error) if isinstance(error, SeqsweepError) else f"{type(error).__name__}: {error}")
             raise
@@ -120,6 +123,14 @@ class _Run:
                 self._save_ledger()
             elif not self.taken_back:
                 self.projector.finish(_PROJECTION_GRACE)  # what it was at when the sweep was lost
+
+    def _as_before(self) -> bool:
+        """Leave a sweep that had ended as it was: one that is refused before any work undoes nothing."""
+        before = self.lease.sweep
+        if self.accepted or before.state not in (SweepState.FINISHED, SweepState.STOPPED):
+            return False
+        self._end(before.state, before.message)
+        return True
 
     def _take_back(self, error: BaseException) -> bool:
         """Delete a sweep that was entered just now, and whose data are not there or do not fit: it never began."""
@@ -190,6 +201,7 @@ class _Run:
             with self.ledger("data"):
                 data = preparing.result()
         self._keep_outline(data[0])
+        self.accepted = True
         sizes = ", ".join(f"{len(data[0].parts.get(part, ())):,} {part}" for part in ("train", "val", "test"))
         folds = f" in {len(data)} folds" if len(data) > 1 else ""
         info = data[0].info

@@ -15,6 +15,7 @@ from seqsweep.config.settings import Settings
 from seqsweep.config.sweep import Sweep
 from seqsweep.errors import Conflict, NotFound, Problem, Unavailable
 from seqsweep.store.deletion import all_facts, count_trials, delete_sweep
+from seqsweep.store.lease import Lease
 from seqsweep.store.records import Store, SweepRecord
 from seqsweep.submission import PARENT_UID, TOLD
 
@@ -73,12 +74,26 @@ def delete(name: str, settings: Settings, *, keep_runs: bool = False, uid: str |
             raise Conflict(f"{name} was deleted, and another sweep has its name now; nothing of that was deleted")
         found = _survey(store, record, settings, keep_runs)
         if not keep_runs:
-            found = replace(found, runs=_delete_runs(record, settings, watch))
+            def held(done: int, of: int) -> None:
+                _still_held(lease)
+                watch(done, of)
+
+            found = replace(found, runs=_delete_runs(record, settings, held))
         delete_sweep(store, lease)
         if not keep_runs:
             with contextlib.suppress(Unavailable):
                 _delete_runs(record, settings, watch)  # what a controller that was frozen made meanwhile
         return found
+
+
+def _still_held(lease: Lease) -> None:
+    """Frozen for long, it may be another controller's sweep by now, whose runs are to stay."""
+    try:
+        lease.renew()
+    except Conflict as error:
+        again = Problem(lease.sweep.name, "some of its runs in MLflow may be deleted",
+                        f"`seqsweep project {lease.sweep.name}` writes them again")
+        raise Conflict(*error.problems, again) from error
 
 
 def _survey(store: Store, record: SweepRecord, settings: Settings, keep_runs: bool) -> Estate:
@@ -89,7 +104,11 @@ def _survey(store: Store, record: SweepRecord, settings: Settings, keep_runs: bo
             raise Conflict(Problem(record.name, f"its fork {fork} was not told its trials yet",
                                    f"`seqsweep resume {fork}` tells it; or delete {fork} first"))
     runs, versions, unasked = _traces(record, settings, keep_runs)
-    if versions and (owns := Sweep.model_validate_json(record.spec).owns):
+    owns = Sweep.model_validate_json(record.spec).owns
+    if owns and versions is None and (stage := store.stage(record.name, "register")):
+        raise Unavailable(Problem(str(stage.value.get("version")), "it runs code of its own, and MLflow cannot tell "
+                                  f"whether it is registered still: {unasked}", "delete the sweep once MLflow answers"))
+    if versions and owns:
         files = ", ".join(sorted({own.file for own in owns.values()}))
         raise Conflict(*(Problem(str(version), f"it runs code of its own, {files}, and `predict` and `export` run "
                                  f"that only while the sweep {record.name} is in the store to vouch for it",
@@ -103,11 +122,15 @@ def _survey(store: Store, record: SweepRecord, settings: Settings, keep_runs: bo
 def _traces(record: SweepRecord, settings: Settings,
             keep_runs: bool) -> tuple[int | None, tuple[ModelVersion, ...] | None, str]:
     """How many runs go, which versions stay, and why that is not known."""
+    from seqsweep.tracking.standing import PATIENCE, within
     from seqsweep.tracking.traces import Traces
 
     try:
+        if keep_runs:  # then MLflow need not answer
+            return None, within(PATIENCE, settings.tracking_uri, lambda: Traces(settings.tracking_uri,
+                                                                                record.uid).versions()), ""
         traces = Traces(settings.tracking_uri, record.uid)
-        return None if keep_runs else len(traces.runs()), traces.versions(), ""
+        return len(traces.runs()), traces.versions(), ""
     except NotFound:  # no file
         return None if keep_runs else 0, (), ""
     except Unavailable as error:

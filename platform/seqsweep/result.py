@@ -15,7 +15,7 @@ from seqsweep.config.tasks import METRICS
 from seqsweep.errors import NotFound, Unavailable
 from seqsweep.ledger import IN_ORDER, read
 from seqsweep.records import Scalar, TrialRecord, TrialState
-from seqsweep.store.records import Store, SweepRecord
+from seqsweep.store.records import Store, SweepRecord, SweepState
 from seqsweep.submission import FORKED_FROM, TOLD
 
 if TYPE_CHECKING:
@@ -161,6 +161,9 @@ class SweepResult:
         record, trials = self._record(), self._trials()
         with self._store() as store:
             holder = store.holder(self.name)
+        controller = f"process {holder.pid} on {holder.host} since {_time(holder.since)}" if holder else None
+        if holder is None and record.state is SweepState.RUNNING:
+            controller = f"none: it ended without a word; `seqsweep resume {self.name}` goes on"
         parent = record.facts.get(FORKED_FROM)
         counts = {str(state): n for state in TrialState if (n := sum(t.state is state for t in trials))}
         return {"sweep": self.name, "state": str(record.state), "message": record.message, "trials": counts,
@@ -168,7 +171,7 @@ class SweepResult:
                 "active_seconds": round(record.active_seconds, 1), "created": _time(record.created),
                 "updated": _time(record.updated), "model": self.model,
                 "kernels": _kernels(record),
-                "controller": f"process {holder.pid} on {holder.host} since {_time(holder.since)}" if holder else None,
+                "controller": controller,
                 "forked_from": f"{parent}, {record.facts.get(TOLD, 0)} of whose trials it was told" if parent else None,
                 "data_hash": record.data_hash, "retried": _retried(trials), "failures": _failures(trials),
                 "ledger": {name: seconds for name, seconds in read(record.facts).items() if name != IN_ORDER}}

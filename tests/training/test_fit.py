@@ -219,3 +219,20 @@ def test_no_field_is_left_unread() -> None:
     around = set(AroundConfig.model_fields)
     assert set(CHANGES) | {"momentum", "precision"} == set(TrainingConfig.model_fields) | around
     assert around <= set(RecurrentConfig.model_fields)
+
+
+def test_subnormal_numbers_are_zero_in_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    from seqsweep.models.subnormal import flushes
+    from seqsweep.training.engine import Alone
+
+    seen, backward = list[bool](), Alone.backward
+
+    def looked(self: Alone, *arguments: Any) -> Any:
+        seen.append(flushes())
+        return backward(self, *arguments)
+
+    monkeypatch.setattr(Alone, "backward", looked)
+    Fit(wave_config(), (wave(),)).advance()
+    assert seen
+    assert all(seen)
+    assert not flushes()

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+"""The last one comes when a terminal is closed."""
 
 
 def leave_at_once() -> None:
@@ -37,7 +38,7 @@ def _raise_outside_imports(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def interruptible(name: str) -> Iterator[threading.Event]:
-    """Give an event that the first SIGINT or SIGTERM sets; the second ends the process with exit code 130.
+    """Give an event that the first SIGINT, SIGTERM or SIGHUP sets; the second ends the process with exit code 130.
 
     A thread of its own hears them, since the main thread may be busy outside Python, where two signals become one.
     """
@@ -45,7 +46,8 @@ def interruptible(name: str) -> Iterator[threading.Event]:
     ear, mouth = socket.socketpair()
     mouth.setblocking(False)  # as set_wakeup_fd demands
     listener = threading.Thread(target=_listen, args=(ear, stop, name), name="interrupts", daemon=True)
-    handlers = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
+    handlers = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS
+                if signal.getsignal(number) is not signal.SIG_IGN}  # as nohup has it
     wakeup = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
     listener.start()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,8 +17,19 @@ from rich.table import Table
 
 from seqsweep.errors import NotFound, Problem, Refused, SeqsweepError
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Outlet(Console):
+    """Goes on in silence where nobody reads any more: `| head` and a `tee` that died end no sweep."""
+
+    def on_broken_pipe(self) -> None:
+        """Let all that follows go nowhere."""
+        self.quiet = True
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), (sys.stderr if self.stderr else sys.stdout).fileno())
+
+
+out = _Outlet(highlight=False, soft_wrap=True)
+err = _Outlet(stderr=True, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

@@ -104,7 +104,8 @@ def _version(stored: Stored, client: MlflowClient, version: ModelVersion, sweeps
         return  # a sweep that shares the model, with an examination of its own
     if not _has_run(client, version.run_id):
         yield Finding(Kind.ORPHANED, where, f"its run {version.run_id} is not in MLflow",
-                      f"`seqsweep resume {stored.sweep['name']}` registers the winner anew")
+                      f"`seqsweep project {stored.sweep['name']}` brings it back where it was deleted in MLflow; else "
+                      "delete the version there, and `seqsweep resume` registers the winner anew")
     if version.status != "READY":
         yield Finding(Kind.CONTRADICTING, where, f"its status is {version.status}")
     if (folder := _folder(version.source)) and not (folder / "MLmodel").is_file():

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
@@ -24,6 +25,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 from seqsweep.errors import Conflict, NotFound, Problem
 from seqsweep.tracking.client import answering, connect
 
+_PAGE = 1000
+"""Most that one request is given."""
 KEY_TAG = "seqsweep.key"
 """Tag of a version: which trial of which sweep it is; one version per key."""
 _REMEMBERED = 50
@@ -100,6 +103,17 @@ class Registry:
             found = [_version(stored, holders) for stored in self._search(name)]
         return tuple(sorted(found, key=lambda version: -version.version))
 
+    def of_models(self, names: Collection[str]) -> dict[str, tuple[ModelVersion, ...]]:
+        """The versions of several models, each newest first, in a few requests; without those that are not there."""
+        with self._answering():
+            holders = {model.name: model.aliases for model in pages(self._client.search_registered_models)
+                       if model.name in names}
+            found: dict[str, list[ModelVersion]] = {name: [] for name in holders}
+            for stored in pages(self._client.search_model_versions):
+                if stored.name in holders:
+                    found[stored.name].append(_version(stored, holders[stored.name]))
+        return {name: tuple(sorted(each, key=lambda version: -version.version)) for name, each in found.items()}
+
     def register(self, name: str, folder: Path, *, run_id: str, key: str, alias: str,
                  tags: Mapping[str, str], story: Story | None = None) -> ModelVersion:
         """Upload a package as a model of the run, and register it as a new version that gets the alias.
@@ -168,13 +182,7 @@ class Registry:
             yield
 
     def _search(self, name: str) -> Iterator[StoredVersion]:
-        token = None
-        while True:
-            page = self._client.search_model_versions(f"name='{name}'", max_results=1000, page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                return
+        yield from pages(self._client.search_model_versions, _of_name(name))
 
     def _models_known(self) -> str:
         names = [model.name for model in self._client.search_registered_models(max_results=20)]
@@ -282,6 +290,21 @@ def with_aliases(client: MlflowClient, found: Iterable[StoredVersion]) -> tuple[
             holders[stored.name] = client.get_registered_model(stored.name).aliases
         versions.append(_version(stored, holders[stored.name]))
     return tuple(sorted(versions, key=lambda version: (version.name, version.version)))
+
+
+def _of_name(name: str) -> str:
+    return f"name='{name}'"
+
+
+def pages(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
+    """All that one of MLflow's searches finds, page by page."""
+    token = None
+    while True:
+        page = search(*arguments, max_results=_PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _now() -> str:

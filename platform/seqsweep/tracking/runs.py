@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
 from seqsweep.errors import Unavailable
@@ -189,9 +189,21 @@ class Runs:
             runs.sort(key=lambda run: str(run.info.run_id))
             for duplicate in runs[1:]:
                 self._client.delete_run(duplicate.info.run_id)
+        self._restore(sweep, found)
         parents = found.pop("", None)
         children = {key: _child_run(runs[0]) for key, runs in found.items()}
         return parents[0].info.run_id if parents else self._create_parent(sweep), children
+
+    def _restore(self, sweep: SweepRecord, found: dict[str, list[Run]]) -> None:
+        """Undelete the runs of registered versions: a new run in the place of one would leave its version without."""
+        deleted = _search(self._client, self._experiment, f"tags.{SWEEP_TAG} = '{sweep.uid}'", ViewType.DELETED_ONLY)
+        lost = {run.info.run_id: run for run in deleted if run.data.tags.get(TRIAL_TAG, "") not in found}
+        if not lost:
+            return
+        for version in self._client.search_model_versions(f"tags.`seqsweep.key` LIKE '{sweep.uid}/%'"):
+            if run := lost.pop(version.run_id, None):
+                self._client.restore_run(run.info.run_id)
+                found[run.data.tags.get(TRIAL_TAG, "")] = [self._client.get_run(run.info.run_id)]
 
     def _tell_params(self, sweep: SweepRecord) -> None:
         """Log the sweep's parameters with its first trial: without one it may still become another sweep."""
@@ -300,10 +312,10 @@ def _artifact_location(uri: str, name: str) -> str | None:
     return (folder / "mlruns" / name).as_uri()
 
 
-def _search(client: MlflowClient, experiment: str, wanted: str) -> Iterator[Run]:
+def _search(client: MlflowClient, experiment: str, wanted: str, view: int = ViewType.ACTIVE_ONLY) -> Iterator[Run]:
     token = None
     while True:
-        page = client.search_runs([experiment], wanted, max_results=1000, page_token=token)
+        page = client.search_runs([experiment], wanted, view, max_results=1000, page_token=token)
         yield from page
         token = page.token
         if not token:

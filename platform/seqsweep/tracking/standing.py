@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from seqsweep.errors import NotFound, Outage, Problem
+from seqsweep.errors import Outage, Problem
 from seqsweep.tracking.address import masked, require_database, require_listener
 
 if TYPE_CHECKING:
@@ -34,12 +35,13 @@ def versions_now(uri: str, registered: Mapping[str, str]) -> dict[str, tuple[Mod
     `registered`: a sweep's uid -> `electricity/3`. Raises NotFound where MLflow's database is a file that is not there,
     Unavailable where MLflow does not answer, after PATIENCE seconds at the most.
     """
-    def ask() -> dict[str, tuple[ModelVersion, ...]]:
-        registry = _registry(uri)
-        models = {name: _versions(registry, name) for name in {_model(version) for version in registered.values()}}
-        return {uid: _of(uid, version, models[_model(version)]) for uid, version in registered.items()}
+    open_registry = _registry(uri)
 
-    return _within(PATIENCE, uri, ask)
+    def ask() -> dict[str, tuple[ModelVersion, ...]]:
+        models = open_registry().of_models({_model(version) for version in registered.values()})
+        return {uid: _of(uid, version, models.get(_model(version), ())) for uid, version in registered.items()}
+
+    return within(PATIENCE, uri, ask)
 
 
 def standing(uri: str, version: str, to: str, *, passed: bool) -> Standing | None:
@@ -47,8 +49,10 @@ def standing(uri: str, version: str, to: str, *, passed: bool) -> Standing | Non
 
     Raises NotFound and Unavailable as `versions_now` does.
     """
+    open_registry = _registry(uri)
+
     def ask() -> Standing | None:
-        registry = _registry(uri)
+        registry = open_registry()
         found = registry.resolve(version)
         if (holds := to in found.aliases) == passed:
             return None
@@ -58,27 +62,22 @@ def standing(uri: str, version: str, to: str, *, passed: bool) -> Standing | Non
         return Standing(False, f"{version} is {to} no longer: " + (
             f"{holder} is{_story(holder, to)}" if holder else "no version is"))
 
-    return _within(PATIENCE, uri, ask)
+    return within(PATIENCE, uri, ask)
 
 
-def _registry(uri: str) -> Registry:
-    """It takes a second to import, which a place where nothing is to be asked need not cost."""
+def _registry(uri: str) -> Callable[[], Registry]:
+    """What opens it. Its import takes a second, which a place where nothing is to be asked need not cost, and which is
+    no silence of MLflow's.
+    """
     require_listener(uri)
     require_database(uri)
     from seqsweep.tracking.registry import Registry
 
-    return Registry(uri)
+    return functools.partial(Registry, uri)
 
 
 def _model(version: str) -> str:
     return version.partition("/")[0]
-
-
-def _versions(registry: Registry, name: str) -> tuple[ModelVersion, ...]:
-    try:
-        return registry.versions(name)
-    except NotFound:
-        return ()
 
 
 def _of(uid: str, version: str, versions: tuple[ModelVersion, ...]) -> tuple[ModelVersion, ...]:
@@ -103,7 +102,7 @@ def _story(holder: ModelVersion, to: str) -> str:
             + f": {reason}" * bool(reason))
 
 
-def _within(seconds: float, uri: str, ask: Callable[[], T]) -> T:
+def within(seconds: float, uri: str, ask: Callable[[], T]) -> T:
     """What MLflow says; a server that takes a request and never answers would hold the caller for minutes."""
     said = Future[T]()
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 from mlflow.entities import Experiment
 
 from seqsweep.tracking.client import answering, connect
 from seqsweep.tracking.notes import view_tag
-from seqsweep.tracking.registry import KEY_TAG, ModelVersion, with_aliases
+from seqsweep.tracking.registry import KEY_TAG, ModelVersion, pages, with_aliases
 from seqsweep.tracking.runs import SWEEP_TAG, TRIAL_TAG
 
-_PAGE = 1000
 _EXPERIMENTS = 100
 """Experiments in a request."""
 
@@ -35,7 +33,7 @@ class Traces:
     def versions(self) -> tuple[ModelVersion, ...]:
         """The model versions that were registered from it, with the aliases each has now."""
         with answering(self._uri):
-            return with_aliases(self._client, _pages(self._client.search_model_versions,
+            return with_aliases(self._client, pages(self._client.search_model_versions,
                                                      f"tags.`{KEY_TAG}` LIKE '{self._uid}/%'"))
 
     def delete_runs(self, watch: Callable[[int, int], None] = lambda done, of: None) -> int:
@@ -55,20 +53,10 @@ class Traces:
         return len(found)
 
     def _experiments(self) -> list[Experiment]:
-        return list(_pages(self._client.search_experiments))
+        return list(pages(self._client.search_experiments))
 
     def _runs(self, experiments: list[Experiment]) -> list[str]:
         ids = [experiment.experiment_id for experiment in experiments]
-        found = [run for first in range(0, len(ids), _EXPERIMENTS) for run in _pages(
+        found = [run for first in range(0, len(ids), _EXPERIMENTS) for run in pages(
             self._client.search_runs, ids[first:first + _EXPERIMENTS], f"tags.{SWEEP_TAG} = '{self._uid}'")]
         return [run.info.run_id for run in sorted(found, key=lambda run: TRIAL_TAG not in run.data.tags)]
-
-
-def _pages(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
-    token = None
-    while True:
-        page = search(*arguments, max_results=_PAGE, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return

@@ -13,6 +13,7 @@ from seqsweep.config.shapes import shape_key
 from seqsweep.config.sweep import FitConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.errors import Conflict, NotFound, Problem
+from seqsweep.models.subnormal import without_subnormals
 from seqsweep.records import Reason, Report
 from seqsweep.training.batches import arrays_on
 from seqsweep.training.engine import Alone, Engine, Together, train, validate
@@ -174,6 +175,10 @@ class Pack:
 
         What is trained does not depend on where it is interrupted.
         """
+        with without_subnormals():
+            return self._go_on(seconds)
+
+    def _go_on(self, seconds: float) -> list[Report] | None:
         begun = time.perf_counter()
         if self._epoch is None:
             self._epoch, self._seconds = self._steps([fit.begin() for fit in self.fits]), 0.0

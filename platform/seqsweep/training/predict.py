@@ -16,6 +16,7 @@ from seqsweep.config.tasks import AnomalyConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.errors import InvalidData, NotFound, Problem
 from seqsweep.models.own import OwnEncoder
+from seqsweep.models.subnormal import without_subnormals
 from seqsweep.own import told
 from seqsweep.tasks.anomaly import predictions
 from seqsweep.tasks.learner import Learner
@@ -97,6 +98,7 @@ def _moved(prediction: npt.NDArray[Any], offset_DQ: npt.NDArray[Any] | None, dat
     return np.sort(prediction + offset_DQ * scale_ND[:, None, :, None], axis=-1)
 
 
+@without_subnormals()
 def _predict_fold(config: FitConfig, weights: dict[str, Any], notes: Mapping[str, float], data: Prepared, part: str,
                   device: torch.device) -> npt.NDArray[Any]:
     if part not in data.parts:

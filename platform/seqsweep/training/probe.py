@@ -20,6 +20,7 @@ from seqsweep.data.batch import Prepared
 from seqsweep.errors import InvalidSweep, Problem
 from seqsweep.models.kernels import available
 from seqsweep.models.memory import out_of_memory
+from seqsweep.models.subnormal import without_subnormals
 from seqsweep.tasks.batch import Batch
 from seqsweep.training.engine import Engine, Together
 from seqsweep.training.fit import Fit, Pack
@@ -35,10 +36,11 @@ _PACKS: dict[str, tuple[int, ...]] = {"cpu": (4,), "cuda": (8, 32)}
 """How many trials in step are tried."""
 _SHORT = 2e-3
 """Seconds of a step on a CPU above which a pack has too little beside the kernel to share."""
-_TRIED, _RATE, _ALIKE = 6, 1e-3, 1e-4
+_TRIED, _RATE, _ALIKE = 12, 1e-3, 1e-4
 """Steps and rate at which replayed steps must give the figures of steps as they are, and the relative tolerance."""
 
 
+@without_subnormals()
 def choose(config: FitConfig, data: tuple[Prepared, ...], device: str, pack: int | None,
            kernel: Kernel | None = None, *, timed: bool = True) -> Choice:
     """Time a few optimiser steps of each program that could train this shape, in turns, and take the fastest.

@@ -6,6 +6,7 @@ do. K trials in step have one graph: what differs from step to step is copied in
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 from collections.abc import Callable, Iterator, Sequence
@@ -84,12 +85,16 @@ class Recorder:
 
 def record(function: Callable[[], None]) -> Callable[[], None]:
     """Return what repeats the GPU's work of a function on the current stream; the function's own is not done."""
-    graph = torch.cuda.CUDAGraph()
-    collects = gc.isenabled()
+    graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+    stream, collects = torch.cuda.current_stream(), gc.isenabled()
     gc.disable()  # what it would free may be another graph
     try:
-        with torch.cuda.graph(graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
             function()
+    except RuntimeError:
+        with contextlib.suppress(Exception):  # torch 2.11 does not end it, and then frees no memory any more
+            torch._C._cuda_endAllocateToPool(stream.device_index, pool)
+        raise
     finally:
         if collects:
             gc.enable()

@@ -13,6 +13,7 @@ import torch
 from seqsweep.config.sweep import FitConfig
 from seqsweep.config.training import ProgramConfig
 from seqsweep.data.batch import Prepared
+from seqsweep.models.subnormal import without_subnormals
 from seqsweep.records import Report, best_epoch
 from seqsweep.training.fit import Fit, Pack
 
@@ -130,6 +131,7 @@ def _same(a: float, b: float) -> bool:
     return a == b or (math.isnan(a) and math.isnan(b))
 
 
+@without_subnormals()
 def _losses(config: FitConfig, data: tuple[Prepared, ...], device: str, nudge: bool = False) -> list[float]:
     """The losses of the first steps; `nudge` adds to the first gradients what another order of summing may."""
     engine = Pack([Fit(config, data[:1], device)]).engines[0]
