@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from shell import environment
 from small_sweeps import forecasting, settings_in, table, write_series
+from sqlalchemy import text
 
 import seqsweep as package
 from seqsweep import removal
@@ -292,3 +293,54 @@ def test_where_mlflow_was_deleted_none_is_made(place: Path, settings: Settings) 
     gone = delete("bare", replace(settings, tracking_uri=f"sqlite:///{place}/none.db"))
     assert (gone.trials, gone.runs, gone.versions) == (2, 0, ())
     assert not (place / "none.db").exists()
+
+
+def test_while_mlflow_cannot_tell_code_of_ones_own_is_kept(place: Path, settings: Settings) -> None:
+    (place / "vouch.py").write_text(OWN)
+    parameters = {"width": {"value": 4}, "epochs": {"value": 1}}
+    package.submit(sweep(place, "vouch", model={"entry": "vouch.py:Tiny"}, register={"alias": "challenger"},
+                         parameters=parameters, budget={"max_trials": 1}), settings)
+    down = replace(settings, tracking_uri="http://127.0.0.1:1")
+    for verb in (survey, delete):
+        with pytest.raises(Unavailable, match=r"vouch/1: it runs code of its own, and MLflow cannot tell"):
+            verb("vouch", down, keep_runs=True)
+    assert len(predict("vouch@challenger", rows(place), settings)) == 3
+
+
+def test_one_that_was_frozen_leaves_the_runs_of_who_took_the_sweep(place: Path, settings: Settings,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    package.submit(sweep(place, "frozen"), settings)
+    uid, real = uid_of(settings, "frozen"), MlflowClient.delete_run
+    others = list[Any]()
+
+    def freeze(self: MlflowClient, run_id: str) -> None:
+        real(self, run_id)
+        if not others:
+            with Store.open(settings.store) as store, store._database.write() as connection:
+                connection.execute(text("UPDATE seqsweep_leases SET expires = 0"))
+            others.append(Store.open(settings.store))
+            others.append(others[0].acquire("frozen"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "delete_run", freeze)
+        with pytest.raises(Conflict, match=r"(?s)no longer holds it.*`seqsweep project frozen` writes them again"):
+            delete("frozen", settings)
+    others[1].release()
+    others[0].close()
+    assert len(Traces(settings.tracking_uri, uid).runs()) == 2
+
+
+def test_a_killed_one_of_a_registered_version_can_be_undone(place: Path, settings: Settings) -> None:
+    package.submit(sweep(place, "killed", register={"alias": "challenger"}), settings)
+    uid = uid_of(settings, "killed")
+    done = subprocess.run([sys.executable, "-c", KILLED, "rows", settings.store, settings.tracking_uri], check=False,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert done.returncode == -signal.SIGKILL
+    found = examine("killed", settings)
+    assert {finding.kind for finding in found} == {Kind.LOST, Kind.ORPHANED}
+    assert any("`seqsweep project killed` brings it back" in str(vars(finding)) for finding in found)
+    assert repair("killed", settings).left == ()
+    assert examine("killed", settings) == []
+    assert len(Traces(settings.tracking_uri, uid).runs()) == 3
+    delete("killed", settings)
+    assert Traces(settings.tracking_uri, uid).runs() == []

@@ -311,3 +311,51 @@ def test_after_a_kill_rays_last_helpers_go_too(start: Callable[..., Controller])
     controller.wait_for(lambda trials: any(record.ended is None for record in trials))
     controller.process.kill()
     gone(controller.family, 100)
+
+
+def test_a_reader_that_goes_away_ends_no_sweep(tmp_path: Path) -> None:
+    """As in `seqsweep submit load.yaml 2>&1 | head -1`, at the start and once all is done."""
+    write_sweep(tmp_path, workers=0, epochs=2)
+    for _ in range(2):
+        process = subprocess.Popen([SEQSWEEP, "submit", "load.yaml"], cwd=tmp_path, env=environment(),
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        assert process.stdout
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(120) == 0
+        found = answer(tmp_path, "status", "load")
+        assert (found["state"], found["message"], found["trials"]) == ("finished", "", {"complete": TRIALS})
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_terminal_that_is_closed_stops_a_sweep_tidily_but_for_nohup(tmp_path: Path, ignored: bool) -> None:
+    write_sweep(tmp_path, workers=0, epochs=EPOCHS)
+    words = ["nohup", SEQSWEEP] if ignored else [SEQSWEEP]
+    process = subprocess.Popen([*words, "submit", "load.yaml"], cwd=tmp_path, env=environment(), text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    settings = settings_in(tmp_path)
+
+    def training() -> bool:
+        with contextlib.suppress(NotFound), Store.open(settings.store) as store:
+            return any(record.reports for record in store.trials("load"))
+        return False
+
+    until(training)
+    process.send_signal(signal.SIGHUP)
+    said, _ = process.communicate(timeout=120)
+    found = answer(tmp_path, "status", "load")
+    assert found["state"] == ("finished" if ignored else "stopped"), said
+    assert "Traceback" not in said
+
+
+def test_the_status_of_a_sweep_whose_controller_is_gone_says_so(tmp_path: Path) -> None:
+    write_sweep(tmp_path, workers=0, epochs=EPOCHS)
+    process = subprocess.Popen([SEQSWEEP, "submit", "load.yaml"], cwd=tmp_path, env=environment(),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    until(lambda: (tmp_path / "seqsweep.db").exists() and answer(tmp_path, "list") and
+          answer(tmp_path, "status", "load")["trials"])
+    assert answer(tmp_path, "status", "load")["controller"].startswith("process ")
+    process.kill()
+    process.wait()
+    assert answer(tmp_path, "status", "load")["controller"] == (
+        "none: it ended without a word; `seqsweep resume load` goes on")

@@ -197,6 +197,12 @@ def test_changed_data_are_refused(place: Path, settings: Settings) -> None:
                        r".*`--fork NAME`.*, whose search starts anew"):
         seqsweep.submit(document | {"budget": {"max_trials": 2}}, settings)
     assert table(settings, "moving", times=True) == before
+    assert seqsweep.open_sweep("moving", settings).state == "finished"
+    (place / "moving.csv").unlink()
+    with pytest.raises(InvalidData, match="moving"):
+        seqsweep.submit(document, settings)
+    refused = seqsweep.open_sweep("moving", settings)
+    assert (refused.state, refused.message) == ("finished", "")
     write_series(place / "moving.csv")
     assert len(seqsweep.submit(document | {"budget": {"max_trials": 2}}, settings).trials) == 2
 
