@@ -134,10 +134,11 @@ REPLAYS = (
           "            if self.store.sweep(self.sweep.name).data_hash is None:\n", "            if True:\n",
           ("pipeline/test_failures.py::test_a_kernel_that_cannot_run_is_refused_before_the_first_trial",)),
     Guard("a deleted sweep's runs go before its rows", REPLAY, "removal.py",
-          "        if not keep_runs:\n            found = replace(found, runs=_delete_runs(record, settings, watch))\n"
+          "            found = replace(found, runs=_delete_runs(record, settings, held))\n"
           "        delete_sweep(store, lease)\n",
-          "        delete_sweep(store, lease)\n"
-          "        if not keep_runs:\n            found = replace(found, runs=_delete_runs(record, settings, watch))\n",
+          "            delete_sweep(store, lease)\n"
+          "            found = replace(found, runs=_delete_runs(record, settings, held))\n"
+          "        if keep_runs:\n            delete_sweep(store, lease)\n",
           ("test_removal.py::test_one_that_is_killed_is_ended_by_the_next_or_undone_by_a_repair",)),
     Guard("runs that came while a sweep was deleted go too", REPLAY, "removal.py",
           "                _delete_runs(record, settings, watch)  # what", "                pass  # what",

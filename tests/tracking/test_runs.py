@@ -23,6 +23,7 @@ from seqsweep.errors import Unavailable
 from seqsweep.records import Outcome, Reason, Report, Trial, TrialState
 from seqsweep.store.records import Lease, Store, SweepState
 from seqsweep.tracking import runs as projection
+from seqsweep.tracking.client import pages
 from seqsweep.tracking.notes import VIEW_TAG, VIEWS, view_tag
 from seqsweep.tracking.runs import Runs, find_run, project
 
@@ -295,9 +296,9 @@ def test_of_two_runs_every_process_keeps_the_same(store: Store, uri: str, monkey
         key: run.data.tags[key] for key in ("seqsweep.uid", "seqsweep.trial", "mlflow.parentRunId")})
     deleted = list[str]()
     monkeypatch.setattr(MlflowClient, "delete_run", lambda self, run_id: deleted.append(run_id))
-    search = projection._search
+    search = pages
     for order in (list, lambda found: list(found)[::-1]):
-        monkeypatch.setattr(projection, "_search", lambda *words, order=order: iter(order(search(*words))))
+        monkeypatch.setattr(projection, "pages", lambda *words, order=order: iter(order(search(*words))))
         Runs(store, "wind", uri)
     assert len(deleted) == 2
     assert len(set(deleted)) == 1

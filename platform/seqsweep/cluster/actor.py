@@ -15,11 +15,9 @@ class Worker:
     """Hands everything to a `cluster.worker.Worker`, imported there: the controller needs no torch to start one."""
 
     def __init__(self, data: tuple[Prepared, ...], threads: int, device: str) -> None:
-        import torch
+        from seqsweep.cluster.worker import Worker, settle_process
 
-        from seqsweep.cluster.worker import Worker
-
-        torch.set_flush_denormal(True)  # before torch starts threads of its own, which take it over
+        settle_process()
         self._worker = Worker(data, threads, device)
 
     def ready(self, kernel: Kernel | Literal["auto"]) -> tuple[str, str]:

@@ -159,6 +159,11 @@ class Worker:
         return fit.best_weights()
 
 
+def settle_process() -> None:
+    """Take subnormal numbers for zero in a worker's own process, before torch starts threads, which take it over."""
+    torch.set_flush_denormal(True)
+
+
 def _device_name(device: str) -> str:
     if not device.startswith("cuda"):
         return device

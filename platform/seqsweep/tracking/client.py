@@ -8,9 +8,10 @@ import functools
 import logging
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -114,3 +115,14 @@ def _unavailable(uri: str, error: BaseException) -> Unavailable:
         return Unavailable(Problem(masked(uri), f"its tables are half made or damaged: {message}",
                                    "Delete the file; `seqsweep project SWEEP` brings the runs of a sweep back."))
     return no_answer(uri, message)
+
+
+def pages(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
+    """All that one of MLflow's searches finds, page by page."""
+    token = None
+    while True:
+        page = search(*arguments, max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return

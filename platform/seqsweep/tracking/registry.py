@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
@@ -23,10 +22,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from seqsweep.errors import Conflict, NotFound, Problem
-from seqsweep.tracking.client import answering, connect
+from seqsweep.tracking.client import answering, connect, pages
 
-_PAGE = 1000
-"""Most that one request is given."""
 KEY_TAG = "seqsweep.key"
 """Tag of a version: which trial of which sweep it is; one version per key."""
 _REMEMBERED = 50
@@ -294,17 +291,6 @@ def with_aliases(client: MlflowClient, found: Iterable[StoredVersion]) -> tuple[
 
 def _of_name(name: str) -> str:
     return f"name='{name}'"
-
-
-def pages(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
-    """All that one of MLflow's searches finds, page by page."""
-    token = None
-    while True:
-        page = search(*arguments, max_results=_PAGE, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _now() -> str:

@@ -24,7 +24,7 @@ from mlflow.exceptions import MlflowException
 from seqsweep.errors import Unavailable
 from seqsweep.records import Report, TrialRecord, TrialState
 from seqsweep.store.records import Store, SweepRecord, SweepState
-from seqsweep.tracking.client import answering, connect
+from seqsweep.tracking.client import answering, connect, pages
 from seqsweep.tracking.notes import (
     dataset,
     members,
@@ -78,7 +78,7 @@ def find_run(tracking_uri: str, sweep: SweepRecord, number: int | None = None) -
             return None
         key = "" if number is None else f"{sweep.uid}/{number}"
         wanted = f"tags.{SWEEP_TAG} = '{sweep.uid}'" + (f" AND tags.{TRIAL_TAG} = '{key}'" if key else "")
-        found = [run.info.run_id for run in _search(client, experiment.experiment_id, wanted)
+        found = [run.info.run_id for run in pages(client.search_runs, [experiment.experiment_id], wanted)
                  if run.data.tags.get(TRIAL_TAG, "") == key]
     return min(found, default=None)
 
@@ -182,28 +182,26 @@ class Runs:
     def _find(self, sweep: SweepRecord) -> tuple[str, dict[str, _ChildRun]]:
         """The sweep's run, created where there is none, and those of its trials by key; duplicates are deleted."""
         found: dict[str, list[Run]] = defaultdict(list)
-        for run in _search(self._client, self._experiment, f"tags.{SWEEP_TAG} = '{sweep.uid}'"):
+        for run in pages(self._client.search_runs, [self._experiment], f"tags.{SWEEP_TAG} = '{sweep.uid}'"):
             found[run.data.tags.get(TRIAL_TAG, "")].append(run)
         for runs in found.values():
-            # A creation whose answer was lost may have been asked twice; every process keeps the same one.
-            runs.sort(key=lambda run: str(run.info.run_id))
+            runs.sort(key=lambda run: str(run.info.run_id))  # of two creations all processes keep the same
             for duplicate in runs[1:]:
                 self._client.delete_run(duplicate.info.run_id)
         self._restore(sweep, found)
         parents = found.pop("", None)
-        children = {key: _child_run(runs[0]) for key, runs in found.items()}
-        return parents[0].info.run_id if parents else self._create_parent(sweep), children
+        parent = parents[0].info.run_id if parents else self._create_parent(sweep)
+        return parent, {key: _child_run(runs[0]) for key, runs in found.items()}
 
     def _restore(self, sweep: SweepRecord, found: dict[str, list[Run]]) -> None:
         """Undelete the runs of registered versions: a new run in the place of one would leave its version without."""
-        deleted = _search(self._client, self._experiment, f"tags.{SWEEP_TAG} = '{sweep.uid}'", ViewType.DELETED_ONLY)
-        lost = {run.info.run_id: run for run in deleted if run.data.tags.get(TRIAL_TAG, "") not in found}
-        if not lost:
-            return
-        for version in self._client.search_model_versions(f"tags.`seqsweep.key` LIKE '{sweep.uid}/%'"):
+        mine, deleted = f"tags.{SWEEP_TAG} = '{sweep.uid}'", ViewType.DELETED_ONLY
+        lost = {run.info.run_id: run for run in pages(self._client.search_runs, [self._experiment], mine, deleted)
+                if run.data.tags.get(TRIAL_TAG, "") not in found}
+        for version in lost and self._client.search_model_versions(f"tags.`seqsweep.key` LIKE '{sweep.uid}/%'"):
             if run := lost.pop(version.run_id, None):
-                self._client.restore_run(run.info.run_id)
-                found[run.data.tags.get(TRIAL_TAG, "")] = [self._client.get_run(run.info.run_id)]
+                self._client.restore_run(version.run_id)
+                found[run.data.tags.get(TRIAL_TAG, "")] = [self._client.get_run(version.run_id)]
 
     def _tell_params(self, sweep: SweepRecord) -> None:
         """Log the sweep's parameters with its first trial: without one it may still become another sweep."""
@@ -310,16 +308,6 @@ def _artifact_location(uri: str, name: str) -> str | None:
     database = uri.partition(":///")[2].partition("?")[0] if uri.startswith("sqlite") else ""
     folder = Path(database).absolute().parent if database else Path.cwd()
     return (folder / "mlruns" / name).as_uri()
-
-
-def _search(client: MlflowClient, experiment: str, wanted: str, view: int = ViewType.ACTIVE_ONLY) -> Iterator[Run]:
-    token = None
-    while True:
-        page = client.search_runs([experiment], wanted, view, max_results=1000, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _child_run(run: Run) -> _ChildRun:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from mlflow.entities import Experiment
 
-from seqsweep.tracking.client import answering, connect
+from seqsweep.tracking.client import answering, connect, pages
 from seqsweep.tracking.notes import view_tag
-from seqsweep.tracking.registry import KEY_TAG, ModelVersion, pages, with_aliases
+from seqsweep.tracking.registry import KEY_TAG, ModelVersion, with_aliases
 from seqsweep.tracking.runs import SWEEP_TAG, TRIAL_TAG
 
 _EXPERIMENTS = 100
