@@ -200,8 +200,8 @@ class Runs:
                 if run.data.tags.get(TRIAL_TAG, "") not in found}
         for version in lost and self._client.search_model_versions(f"tags.`seqsweep.key` LIKE '{sweep.uid}/%'"):
             if run := lost.pop(version.run_id, None):
-                self._client.restore_run(version.run_id)
-                found[run.data.tags.get(TRIAL_TAG, "")] = [self._client.get_run(version.run_id)]
+                self._client.restore_run(run.info.run_id)
+                found[run.data.tags.get(TRIAL_TAG, "")] = [self._client.get_run(run.info.run_id)]
 
     def _tell_params(self, sweep: SweepRecord) -> None:
         """Log the sweep's parameters with its first trial: without one it may still become another sweep."""
