@@ -329,7 +329,7 @@ def test_a_reader_that_goes_away_ends_no_sweep(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_terminal_that_is_closed_stops_a_sweep_tidily_but_for_nohup(tmp_path: Path, ignored: bool) -> None:
-    write_sweep(tmp_path, workers=0, epochs=EPOCHS)
+    write_sweep(tmp_path, workers=0, epochs=EPOCHS if ignored else 50 * EPOCHS)
     words = ["nohup", SEQSWEEP] if ignored else [SEQSWEEP]
     process = subprocess.Popen([*words, "submit", "load.yaml"], cwd=tmp_path, env=environment(), text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
