@@ -161,7 +161,7 @@ class SweepResult:
         record, trials = self._record(), self._trials()
         with self._store() as store:
             holder = store.holder(self.name)
-        controller = f"process {holder.pid} on {holder.host} since {_time(holder.since)}" if holder else None
+        controller = str(holder) if holder else None
         if holder is None and record.state is SweepState.RUNNING:
             controller = f"none: it ended without a word; `seqsweep resume {self.name}` goes on"
         parent = record.facts.get(FORKED_FROM)

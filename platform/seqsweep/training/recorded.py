@@ -77,10 +77,8 @@ class Recorder:
         def all_of_it() -> None:
             self._figures_3K.copy_(step(batch, self._rate_K))
 
-        try:
+        with contextlib.suppress(RuntimeError):  # steps go on one kernel at a time, with the same figures
             self._replay = record(all_of_it)
-        except RuntimeError:  # steps go on one kernel at a time, with the same figures
-            self._replay = None
 
 
 def record(function: Callable[[], None]) -> Callable[[], None]:
