@@ -330,9 +330,27 @@ def test_an_interrupt_in_a_notebook_stops_the_sweep_which_then_goes_on(place: Pa
 # -- the same to the bit
 
 
+WAITS_FOR_TWO = """import os, pathlib, time
+import numpy as np
+
+def mean_error(y_true, y_pred):
+    here = pathlib.Path("{here}")
+    if os.getpid() != {controller}:
+        here.joinpath(str(os.getpid())).touch()
+        until = time.monotonic() + 120
+        while len(list(here.iterdir())) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+    return np.nanmean(np.abs(y_true - y_pred))
+"""
+
+
 def test_two_workers_and_none_give_the_same_curves_to_the_bit(place: Path, settings: Settings) -> None:
+    here = place / "workers"
+    here.mkdir()
+    (place / "waits.py").write_text(WAITS_FOR_TWO.format(here=here, controller=os.getpid()))
     for name, workers in (("alone", 0), ("both", 2)):
         seqsweep.submit(forecasting(place / "load.csv", name, resources={"workers": workers}, register=None,
+                                    metric={"entry": "waits.py:mean_error", "goal": "minimize"},
                                     budget={"max_trials": 8}), settings)
     assert table(settings, "alone") == table(settings, "both")
     with Store.open(settings.store) as store:
