@@ -15,6 +15,7 @@ from seqsweep.config.tasks import METRICS
 from seqsweep.errors import NotFound, Unavailable
 from seqsweep.ledger import IN_ORDER, read
 from seqsweep.records import Scalar, TrialRecord, TrialState
+from seqsweep.store.overview import glances
 from seqsweep.store.records import Store, SweepRecord, SweepState
 from seqsweep.submission import FORKED_FROM, TOLD
 
@@ -140,8 +141,9 @@ class SweepResult:
     def leaderboard_figures(self) -> list[str]:
         """The leaderboard's columns that a terminal has room for: the sweep's metric, and the task's others."""
         metric, judged = self.sweep.metric.name, self.sweep.metric.judged.name
-        others = ["errors", *METRICS[self.sweep.task.type]]
-        shown = [f"test_{name}" for name in others if name not in (judged, "loss")]
+        measured = {name for row in self._stage("evaluate").get("rows", []) for name in row["test"]}
+        others = ["errors", "coverage", *METRICS[self.sweep.task.type]]
+        shown = [f"test_{name}" for name in others if name in measured and name not in (judged, "loss")]
         return ["name", "kind", f"val_{metric}", f"test_{judged}", *shown[:3]]
 
     def promote(self, to: str = "champion", margin: float = 0.0, why: str = "") -> Promotion:
@@ -165,7 +167,8 @@ class SweepResult:
         if holder is None and record.state is SweepState.RUNNING:
             controller = f"none: it ended without a word; `seqsweep resume {self.name}` goes on"
         parent = record.facts.get(FORKED_FROM)
-        counts = {str(state): n for state in TrialState if (n := sum(t.state is state for t in trials))}
+        held = {state: str(state) for state in TrialState} | ({} if holder else {TrialState.RUNNING: "unfinished"})
+        counts = {held[state]: n for state in TrialState if (n := sum(t.state is state for t in trials))}
         return {"sweep": self.name, "state": str(record.state), "message": record.message, "trials": counts,
                 "max_trials": self.sweep.budget.max_trials, "order": _order(record), "headline": self.headline,
                 "active_seconds": round(record.active_seconds, 1), "created": _time(record.created),
@@ -247,13 +250,12 @@ def sweep_rows(settings: Settings) -> list[dict[str, Any]]:
     except NotFound:
         return []
     with store:
-        records = store.sweeps()
-        stages = {record.uid: store.stage(record.name, "register") for record in records}
-        registered = {uid: str(stage.value["version"]) for uid, stage in stages.items() if stage}
-        rows = {record.uid: {"sweep": record.name, "state": str(record.state),
-                             "trials": len(store.trials(record.name, curves=False)), "created": _time(record.created),
-                             "active_seconds": round(record.active_seconds, 1), "model": registered.get(record.uid)}
-                for record in records}
+        found = glances(store)
+    registered = {each.uid: each.registered for each in found if each.registered}
+    rows = {each.uid: {"sweep": each.name, "state": each.state, "trials": each.trials,
+                       "created": _time(each.created) if each.created is not None else None,
+                       "active_seconds": round(each.active_seconds, 1) if each.active_seconds is not None else None,
+                       "model": each.registered} for each in found}
     known, problem = _versions_now(registered, settings)
     return [row | {"versions": known.get(uid), "registry": problem if uid in registered else None}
             for uid, row in rows.items()]

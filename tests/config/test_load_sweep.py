@@ -84,6 +84,15 @@ def test_conditions_of_a_search_space_follow_what_the_sweep_narrows() -> None:
     assert sweep.parameters["forget_bias"].when == {"cell": ("lstm",)}
 
 
+def test_a_grid_asks_nothing_of_a_parameter_that_no_trial_has() -> None:
+    sweep = parse_sweep(small(
+        "search_space: [recurrent]\nmethod: grid\nbudget: {max_trials: 9}\n",
+        "parameters: {cell: {value: lstm}, num_layers: {value: 1}, variational_dropout: {value: 0.1}, "
+        "weight_decay: {value: 0.0}, learning_rate: {values: [0.001, 0.01]}, clip_norm: {value: 1.0}}\n"), "x")
+    assert "dropout" not in sweep.parameters, "a range that grid cannot try, were there two layers"
+    assert sweep.method == "grid"
+
+
 def test_goal_and_split_are_filled_in() -> None:
     forecast, classify = parse_sweep(small(), "x"), parse_sweep(small(task="classify"), "x")
     assert (forecast.metric.goal, forecast.split.by) == ("minimize", "time")

@@ -109,7 +109,7 @@ def test_an_error_in_code_stops_the_sweep_and_status_shows_where(folder: Path, m
     assert status["state"] == "failed"
     assert f'File "{__file__}", line ' in status["message"]
     assert status["message"].rstrip().endswith("ValueError: expected [batch, time], got [/x]")
-    assert "running" in status["trials"]
+    assert "unfinished" in status["trials"]
     monkeypatch.undo()
     package.submit(document, settings)
     assert answer(folder, "status", "faulty")["trials"] == {"complete": 4}

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from seqsweep.errors import Conflict, NotFound
 from seqsweep.records import Outcome, Reason, Report, Trial, TrialState
 from seqsweep.store import seals, tables
+from seqsweep.store.overview import glances
 from seqsweep.store.records import Lease, Store, SweepState
 
 
@@ -197,6 +198,26 @@ def test_the_revision_tells_what_changed(store: Store) -> None:
     assert [(record.number, len(record.reports), record.checkpoint_epoch) for record in least] == [(1, 2, 0), (2, 0, 0)]
     rest = store.trials("wind", since=max(record.revision for record in least), limit=2)
     assert [(record.number, len(record.reports), record.checkpoint_epoch) for record in rest] == [(0, 1, 1)]
+
+
+def test_a_list_shows_every_sweep_whatever_is_damaged(store: Store) -> None:
+    for name, trials in (("wind", 2), ("tide", 0), ("rain", 1)):
+        lease = begin(store, name)
+        for number in range(trials):
+            store.start_trial(lease, Trial(number, {}, seed=number), "host")
+        store.put_stage(lease, "register", "key", {"version": f"{name}/7"})
+    store.create_sweep("hail", "d", "s", "h", {})
+    seen = [(each.name, each.state, each.trials, each.registered) for each in glances(store)]
+    assert seen == [("wind", "queued", 2, "wind/7"), ("tide", "queued", 0, "tide/7"), ("rain", "queued", 1, "rain/7"),
+                    ("hail", "queued", 0, None)]
+    with store._database.write() as connection:
+        connection.execute(text("UPDATE seqsweep_sweeps SET spec = 'x' WHERE name = 'wind'"))
+        connection.execute(text("UPDATE seqsweep_stages SET value = '{' WHERE sweep_id = "
+                                "(SELECT id FROM seqsweep_sweeps WHERE name = 'rain')"))
+    wind, tide, rain, _ = glances(store)
+    assert (wind.state, wind.trials, wind.created, wind.active_seconds) == ("damaged", 2, None, None)
+    assert (rain.state, rain.registered) == ("damaged", None)
+    assert (tide.state, tide.registered) == ("queued", "tide/7")
 
 
 def test_sweeps_are_found_by_name(store: Store) -> None:

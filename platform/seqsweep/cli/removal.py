@@ -30,13 +30,13 @@ def delete(name: SweepName, yes: Annotated[bool, typer.Option(
     from seqsweep.removal import delete as delete_sweep
     from seqsweep.removal import survey
 
-    if not yes and not sys.stdin.isatty():
-        raise typer.BadParameter(f"there is no terminal to ask on, so nothing was deleted; `seqsweep delete {name} "
-                                 "--yes` deletes without asking", param_hint="--yes")
     settings, uid = load_settings(), None
     raise_again()
     if not yes:
         found = survey(name, settings, keep_runs=keep_runs)
+        if not sys.stdin.isatty():
+            raise typer.BadParameter(f"there is no terminal to ask on, so nothing was deleted; `seqsweep delete {name} "
+                                     "--yes` deletes without asking", param_hint="--yes")
         for line in _goes(found):
             err.print(escape(line))
         for line in _stays(found):

@@ -195,14 +195,18 @@ def list_sweeps(json: Json = False) -> None:
     from seqsweep.cli.output import out, print_json, table
     from seqsweep.config.settings import load_settings
     from seqsweep.result import sweep_rows
+    from seqsweep.store.overview import DAMAGED
 
     rows = sweep_rows(load_settings())
     if json:
         print_json(rows)
     elif rows:
         out.print(table({"sweep": row["sweep"], "state": row["state"], "trials": row["trials"], "created (UTC)":
-                         row["created"][:16], "active s": row["active_seconds"], "model": _registered(row)}
+                         (row["created"] or "")[:16], "active s": row["active_seconds"], "model": _registered(row)}
                         for row in rows))
+        for name in (row["sweep"] for row in rows if row["state"] == DAMAGED):
+            out.print(f"what is stored of {escape(name)} is not what was written: `seqsweep doctor {escape(name)}` "
+                      "says where")
         for problem in dict.fromkeys(row["registry"] for row in rows if row["registry"]):
             out.print(f"who holds which alias is not known: {escape(problem)}")
     else:

@@ -21,7 +21,7 @@ from seqsweep.config.tasks import (
     WindowTask,
 )
 
-_SUFFIXES = (".csv", ".csv.gz", ".txt", ".txt.gz", ".parquet", ".npz", ".ts", ".ts.gz")
+SUFFIXES = (".csv", ".csv.gz", ".txt", ".txt.gz", ".parquet", ".npz", ".ts", ".ts.gz")
 _WITHOUT_HEADER = (".csv", ".csv.gz", ".txt", ".txt.gz")
 _COARSER = {"minute": ("h", "D", "W", "MS", "QS", "YS"), "hour": ("D", "W", "MS", "QS", "YS"),
             "weekday": ("W", "MS", "QS", "YS"), "monthday": ("MS", "QS", "YS"), "yearday": ("YS",), "month": ("YS",)}
@@ -161,8 +161,8 @@ def _check_data(draft: Draft) -> None:
         elif path is not None and "${" in path:
             draft.refuse(("data", key), "a path is taken as it is written, and a sweep holds no secrets",
                          "a path without ${...}")
-        elif path is not None and data.files is None and not path.lower().endswith(_SUFFIXES):
-            draft.refuse(("data", key), f'"{path[-60:]}" has no known ending', f"one of {', '.join(_SUFFIXES)}")
+        elif path is not None and data.files is None and not path.lower().endswith(SUFFIXES):
+            draft.refuse(("data", key), f'"{path[-60:]}" has no known ending', f"one of {', '.join(SUFFIXES)}")
     _check_files(draft)
     if data.columns and not (data.files or data.path or "").lower().endswith(_WITHOUT_HEADER):
         draft.refuse(("data", "columns"), "columns names those of a file without a header, and these data have names",
@@ -195,8 +195,8 @@ def _check_files(draft: Draft) -> None:
             draft.refuse(("data", key), f"files and {key} do not go together", right, key=True)
     if data.files.startswith("/") or ".." in data.files.split("/"):
         draft.refuse(("data", "files"), f'"{data.files[-60:]}" leaves the folder', "a pattern such as *.csv or */*.csv")
-    elif not data.files.lower().endswith(_SUFFIXES):
-        draft.refuse(("data", "files"), f'"{data.files[-60:]}" has no known ending', f"one of {', '.join(_SUFFIXES)}")
+    elif not data.files.lower().endswith(SUFFIXES):
+        draft.refuse(("data", "files"), f'"{data.files[-60:]}" has no known ending', f"one of {', '.join(SUFFIXES)}")
 
 
 def _check_start(draft: Draft, start: str) -> None:

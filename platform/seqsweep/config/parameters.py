@@ -1,4 +1,4 @@
-"""Each parameter by itself: a known name, values its field takes, bounds that make sense, grid axes that end."""
+"""Each parameter by itself: a known name, values its field takes, bounds that make sense."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from seqsweep.config.problems import shown, suggestion
 from seqsweep.config.space import ParameterConfig, Scalar
 from seqsweep.config.structure import Draft, hint
 
-_MOST_POINTS = 1000
 Number = int | float
 
 
@@ -80,7 +79,6 @@ class _Check:
         self._parameter = parameter
         self._path: KeyPath = ("parameters", name)
         self._fields = draft.fields
-        self._grid = parameter.is_grid or (draft.sweep.method == "grid" and draft.sound("method"))
 
     def run(self) -> None:
         if self._name not in self._fields:
@@ -99,7 +97,6 @@ class _Check:
             self._check_values()
             self._check_range()
             self._check_spacing()
-            self._check_grid()
 
     def _refuse(self, below: KeyPath, what: str, right: str, key: bool = False) -> None:
         self._draft.refuse(self._path + below, what, right, key)
@@ -183,17 +180,3 @@ class _Check:
             below = low + int(min(steps, 1e9)) * step
             self._refuse(("step",), f"steps of {step} from {low} do not reach max, {high}",
                          f"max: {below:.12g} or {below + step:.12g}")
-
-    def _check_grid(self) -> None:
-        if not self._grid or self._parameter.min is None or self._fields.kind(self._name) in ("name", "boolean"):
-            return
-        why = "search: grid" if self._parameter.is_grid else "method: grid"
-        at: KeyPath = ("search",) if self._parameter.is_grid else ("min",)
-        if self._fields.kind(self._name) == "number" and self._parameter.step is None:
-            self._refuse(at, f"{why} cannot try every value of a continuous range",
-                         "values: [...], or a step", key=True)
-        elif self._parameter.log:
-            self._refuse(("log",), f"log has no meaning with {why}, which tries every value", "values: [...]", key=True)
-        elif (self._parameter.max or 0) - self._parameter.min > (_MOST_POINTS - 1) * (self._parameter.step or 1):
-            self._refuse(at, f"{self._name} has more than {_MOST_POINTS} values on a grid", "values: [...], or a step",
-                         key=True)

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from itertools import islice
 
 from seqsweep.config.conditions import values_of
-from seqsweep.config.parameters import points
-from seqsweep.config.space import Parameters, Scalar
+from seqsweep.config.document import KeyPath
+from seqsweep.config.parameters import count, points
+from seqsweep.config.space import ParameterConfig, Parameters, Scalar
 from seqsweep.config.structure import Draft
 
 _MOST_CELLS = 100_000
+_MOST_POINTS = 1000
 _EFFECT: dict[str, tuple[str, tuple[Scalar, ...], str]] = {
     "dropout": ("num_layers", tuple(range(2, 17)), "works between layers; variational_dropout needs only one"),
     "residual": ("num_layers", tuple(range(2, 17)), "adds to a layer the one before"),
@@ -32,7 +34,8 @@ def check_search(draft: Draft, parameters: Parameters, complete: bool) -> None:
     for name in parameters:
         _check_effect(draft, name, parameters)
     _check_schedule(draft, parameters)
-    if complete and draft.sound("method", "budget"):
+    ends = [_ends_on_a_grid(draft, name, parameter) for name, parameter in parameters.items()]
+    if complete and all(ends) and draft.sound("method", "budget"):
         _check_budget(draft, parameters)
 
 
@@ -51,6 +54,26 @@ def _check_effect(draft: Draft, name: str, parameters: Parameters) -> None:
         found = ", ".join(sorted(map(str, values)))
         draft.refuse(("parameters", name), f"{name} has no effect here: it {reason}, and {parent} is {found}",
                      f"remove it, or let {parent} be {' or '.join(map(str, useful[:2]))}", key=True)
+
+
+def _ends_on_a_grid(draft: Draft, name: str, parameter: ParameterConfig) -> bool:
+    """Whether a parameter that a grid tries has few values; one that no trial has is left out before."""
+    by_method = draft.sweep.method == "grid" and draft.sound("method")
+    low, high = parameter.min, parameter.max
+    if not (parameter.is_grid or by_method) or low is None or high is None:
+        return True
+    why = "search: grid" if parameter.is_grid else "method: grid"
+    at: KeyPath = ("parameters", name, "search" if parameter.is_grid else "min")
+    if count(parameter) is None:
+        draft.refuse(at, f"{why} cannot try every value of a continuous range", "values: [...], or a step", key=True)
+    elif parameter.log:
+        draft.refuse(("parameters", name, "log"), f"log has no meaning with {why}, which tries every value",
+                     "values: [...]", key=True)
+    elif high - low > (_MOST_POINTS - 1) * (parameter.step or 1):
+        draft.refuse(at, f"{name} has more than {_MOST_POINTS} values on a grid", "values: [...], or a step", key=True)
+    else:
+        return True
+    return False
 
 
 def _check_schedule(draft: Draft, parameters: Parameters) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from seqsweep.config.consistency import SUFFIXES
 from seqsweep.config.sweep import DataConfig
 from seqsweep.data.problems import nearest
 from seqsweep.errors import InvalidData, Problem
@@ -52,7 +53,8 @@ def absent(path: Path, *, whole: bool = False) -> Problem:
         return Problem(str(path), what, f"paths are taken from the working folder, {Path.cwd()}")
     try:
         names = sorted(entry.name for entry in path.parent.iterdir()
-                       if (whole or entry.is_file()) and not entry.name.startswith("."))
+                       if not entry.name.startswith(".") and (
+                           whole or (entry.is_file() and entry.name.lower().endswith(SUFFIXES))))
     except OSError:
         names = []  # a folder that may not be listed
     return Problem(str(path), "there is no such folder or archive" if whole else "there is no such file",
