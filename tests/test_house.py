@@ -19,7 +19,7 @@ HOUSE = ROOT / "platform" / "seqsweep"
 FILES = sorted(HOUSE.rglob("*.py"))
 
 FLOORS = (("cli", "api"), ("repair", "removal"), ("pipeline", "plan", "result", "verification", "proposal", "contract"),
-          ("promotion", "forks", "winner"), ("serving", "submission"), ("sweep",), ("cluster",), ("tracking",),
+          ("promotion", "forks"), ("serving", "submission", "winner"), ("sweep",), ("cluster",), ("tracking",),
           ("evaluation",), ("training",), ("tasks",), ("models",), ("search",), ("data",), ("store", "doctor"),
           ("own",), ("config",), ("records",), ("outage",), ("errors", "ledger"), ("secrets",))
 """The rooms from the roof down. A file imports from lower floors and from its own room."""

@@ -31,7 +31,7 @@ from seqsweep.store.lease import Lease
 from seqsweep.store.records import StageRecord, Store, SweepState
 from seqsweep.submission import changed, current_facts, digest, enter, forked, identity, in_stored_order, specification
 from seqsweep.tracking.projector import Projector
-from seqsweep.winner import best_trial, candidates, members, pick
+from seqsweep.winner import best_trial, candidates, members, pick, registered_winner
 
 if TYPE_CHECKING:
     from seqsweep.data.batch import Prepared
@@ -192,7 +192,9 @@ class _Run:
 
         check_presence(self.sweep.data)
         searched = self._searched()
-        if not searched and self.sweep.resources.workers:
+        if searched:
+            self.projector.start()  # no training is delayed
+        elif self.sweep.resources.workers:
             import_ray()  # alone, since the start of Ray is what takes longest
         with ThreadPoolExecutor(1, "seqsweep-prepare") as executor:
             preparing = executor.submit(_prepared, self.sweep)
@@ -357,8 +359,6 @@ class _Run:
 
     def _still_registered(self, stage: Mapping[str, Any], picks: Mapping[int, int]) -> bool:
         """Whether the registry has what was registered; a registry that was deleted and made anew does not."""
-        from seqsweep.promotion import registered_winner
-
         try:
             found = registered_winner(self.lease.sweep, self.sweep, picks, self.settings)
         except Unavailable:

@@ -31,6 +31,7 @@ from seqsweep.tracking.packaged import Package
 from seqsweep.tracking.registry import ModelVersion, Registry, Story
 from seqsweep.tracking.runs import closing_point, find_run
 from seqsweep.training.predict import Member, predict_together
+from seqsweep.winner import registration_key
 
 Requirement = Literal["beats_champion", "beats_baseline"]
 
@@ -81,21 +82,8 @@ def register_winner(record: SweepRecord, sweep: Sweep, winner: TrialRecord, memb
     with tempfile.TemporaryDirectory(prefix="seqsweep-") as folder:
         built = build_package(Path(folder) / "model", package, _example(sweep, package))
         return Registry(settings.tracking_uri, create=True).register(
-            name, built, run_id=run, key=_key(record, picks), alias=sweep.registration.alias,
+            name, built, run_id=run, key=registration_key(record, picks), alias=sweep.registration.alias,
             tags={f"seqsweep.{name}": value for name, value in tags.items()}, story=story)
-
-
-def registered_winner(record: SweepRecord, sweep: Sweep, picks: Mapping[int, int],
-                      settings: Settings) -> ModelVersion | None:
-    """The version that `register_winner` made of these trials; None where the registry has none."""
-    if sweep.registration is None:
-        return None
-    registry = Registry(settings.tracking_uri, create=True)
-    return registry.registered(sweep.registration.model or sweep.name, _key(record, picks))
-
-
-def _key(record: SweepRecord, picks: Mapping[int, int]) -> str:
-    return f"{record.uid}/{model_name(picks).removeprefix('trial ')}"
 
 
 def promote(reference: str, settings: Settings, *, to: str = "champion", margin: float = 0.0,

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from seqsweep.config.settings import Settings
 from seqsweep.config.sweep import Sweep, fit_config, goal_sign
 from seqsweep.errors import SearchFailed
-from seqsweep.records import TrialRecord
-from seqsweep.store.records import Store
+from seqsweep.records import TrialRecord, model_name
+from seqsweep.store.records import Store, SweepRecord
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch and MLflow take seconds to import
     from seqsweep.data.batch import Prepared
-    from seqsweep.training.predict import Member  # torch takes seconds to import
+    from seqsweep.tracking.registry import ModelVersion
+    from seqsweep.training.predict import Member
 
 
 def best_trial(store: Store, sweep: Sweep) -> TrialRecord:
@@ -61,3 +63,19 @@ def _member(store: Store, sweep: Sweep, record: TrialRecord) -> Member:
     if weights is None:
         raise SearchFailed(f"the weights of trial {record.number} are not in the store")
     return Member(record.number, fit_config(sweep, record.trial.params, record.trial.seed), weights)
+
+
+def registered_winner(record: SweepRecord, sweep: Sweep, picks: Mapping[int, int],
+                      settings: Settings) -> ModelVersion | None:
+    """The version that was registered of these trials; None where the registry has none."""
+    if sweep.registration is None:
+        return None
+    from seqsweep.tracking.registry import Registry
+
+    registry = Registry(settings.tracking_uri, create=True)
+    return registry.registered(sweep.registration.model or sweep.name, registration_key(record, picks))
+
+
+def registration_key(record: SweepRecord, picks: Mapping[int, int]) -> str:
+    """What tells a registered version that it is of these trials."""
+    return f"{record.uid}/{model_name(picks).removeprefix('trial ')}"

@@ -8,8 +8,6 @@ import numpy.typing as npt
 from seqsweep.config.tasks import AnomalyConfig, ForecastingConfig, RegressionConfig, TaskConfig
 from seqsweep.data.batch import Prepared
 from seqsweep.evaluation.detectors import naive_detections
-from seqsweep.evaluation.numbers import naive_numbers
-from seqsweep.evaluation.sequences import naive_classifications
 from seqsweep.evaluation.windows import naive_forecasts
 
 
@@ -22,8 +20,12 @@ def baselines(task: TaskConfig, data: Prepared, part: str = "test") -> dict[str,
     """
     if isinstance(task, ForecastingConfig):
         return naive_forecasts(task, data, part)
-    if isinstance(task, RegressionConfig):
-        return naive_numbers(task, data, part)
     if isinstance(task, AnomalyConfig):
         return naive_detections(task, data, part)
+    if isinstance(task, RegressionConfig):
+        from seqsweep.evaluation.numbers import naive_numbers  # scikit-learn takes two seconds to import
+
+        return naive_numbers(task, data, part)
+    from seqsweep.evaluation.sequences import naive_classifications
+
     return naive_classifications(data, part)
