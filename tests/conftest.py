@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import warm
 from servers import PostgresServer
 
 from seqsweep.store.records import Store
+from seqsweep.tracking import projector
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is imported
@@ -26,6 +28,21 @@ def pytest_configure() -> None:
     """A shell's background job ignores Ctrl-C, and so would every process the tests start and interrupt."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+_cold = projector.spawn
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_writer() -> None:
+    """The process that writes to MLflow begins warm, but where a test is about it."""
+    vars(projector).update(spawn=warm.writer)
+
+
+@pytest.fixture
+def cold_writer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that writes to MLflow begins as a user's does."""
+    monkeypatch.setattr(projector, "spawn", _cold)
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from warm import begins_cold, run
+
 SEQSWEEP = str(Path(sys.executable).with_name("seqsweep"))
 PLACES = ("SEQSWEEP_STORE", "MLFLOW_TRACKING_URI", "RAY_ADDRESS", "COLUMNS", "FORCE_COLOR")
 
@@ -22,8 +24,18 @@ def environment(**variables: str) -> dict[str, str]:
 def seqsweep(folder: Path, *words: str | Path, exit_code: int = 0,
              **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a verb to its end; it must end with this exit code, and never with a traceback."""
-    done = subprocess.run([SEQSWEEP, *map(str, words)], cwd=folder, env=environment(**variables), text=True,
-                          capture_output=True, timeout=240, stdin=subprocess.DEVNULL)
+    if begins_cold(variables):
+        return cold(folder, *words, exit_code=exit_code, **variables)
+    return _sound(run([SEQSWEEP, *map(str, words)], folder, environment(**variables), timeout=240), exit_code)
+
+
+def cold(folder: Path, *words: str | Path, exit_code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+    """As `seqsweep`, in a process that begins as a user's does."""
+    return _sound(subprocess.run([SEQSWEEP, *map(str, words)], cwd=folder, env=environment(**variables), text=True,
+                                 capture_output=True, timeout=240, stdin=subprocess.DEVNULL), exit_code)
+
+
+def _sound(done: subprocess.CompletedProcess[str], exit_code: int) -> subprocess.CompletedProcess[str]:
     said = f"{done.stdout}\n{done.stderr}"
     assert "Traceback" not in said, said
     assert done.returncode == exit_code, f"exit code {done.returncode}, not {exit_code}: {said}"

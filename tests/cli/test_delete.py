@@ -47,7 +47,7 @@ def names(folder: Path) -> list[Any]:
 def test_without_a_terminal_it_must_be_told_to(folder: Path) -> None:
     said = " ".join(seqsweep(folder, "delete", "load", "--json", exit_code=2, COLUMNS="200").stderr.split())
     assert "there is no terminal to ask on, so nothing was deleted; `seqsweep delete load --yes` deletes" in said
-    assert "no sweep named laod" in seqsweep(folder, "delete", "laod", exit_code=4).stderr
+    assert "no sweep named laod" in seqsweep(folder, "delete", "laod", exit_code=5).stderr
     assert names(folder) == ["load", "tide"]
 
 

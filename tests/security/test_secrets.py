@@ -18,13 +18,14 @@ from urllib.parse import quote
 import psycopg
 import pytest
 import yaml
-from shell import SEQSWEEP, environment, seqsweep, until
+from shell import SEQSWEEP, environment, until
+from shell import cold as seqsweep  # the system shows what a process was started with
 from small_sweeps import forecasting, write_series
 
 if TYPE_CHECKING:
     from servers import PostgresServer
 
-pytestmark = pytest.mark.postgres
+pytestmark = [pytest.mark.postgres, pytest.mark.usefixtures("cold_writer")]
 
 
 def canary(kind: str) -> str:

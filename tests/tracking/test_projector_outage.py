@@ -26,6 +26,8 @@ from seqsweep.tracking.projecting import Projecting
 from seqsweep.tracking.projector import Projector
 from seqsweep.tracking.runs import Runs, project
 
+pytestmark = pytest.mark.usefixtures("cold_writer")
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
