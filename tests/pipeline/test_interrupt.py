@@ -337,7 +337,7 @@ def test_a_terminal_that_is_closed_stops_a_sweep_tidily_but_for_nohup(tmp_path: 
 
     def training() -> bool:
         with contextlib.suppress(NotFound), Store.open(settings.store) as store:
-            return any(record.reports for record in store.trials("load"))
+            return any(record.ended is None for record in store.trials("load"))
         return False
 
     until(training)
