@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import gc
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -37,6 +40,24 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard outpu
 
 def main() -> None:
     """Run a verb; errors for the user become one message and an exit code."""
+    try:
+        _run()
+    except SystemExit as end:
+        if sys.argv[1:2] == ["export"] and isinstance(end.code, int | None):
+            _leave(end.code or 0)
+        raise
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process without Python's last steps, in which Triton, which torch.export imports, tells of its leaks."""
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):  # whoever read it is gone
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def _run() -> None:
     from seqsweep.cli.interrupts import leave_at_once
 
     leave_at_once()

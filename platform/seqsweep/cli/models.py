@@ -22,11 +22,15 @@ def predict(model: Annotated[str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]
 
     from seqsweep.cli.output import err, print_json, require_place
     from seqsweep.config.settings import load_settings
-    from seqsweep.errors import Problem, Unavailable
-    from seqsweep.serving import predict_file
+    from seqsweep.data.presence import absent
+    from seqsweep.errors import InvalidData, Problem, Unavailable
 
     if out_file is not None:
         require_place(out_file)
+    if not data.exists():
+        raise InvalidData(absent(data))
+    from seqsweep.serving import predict_file  # torch and MLflow take seconds to import
+
     found = predict_file(model, data, load_settings(), lambda line: err.print(line, highlight=False))
     if json:
         print_json(found.astype(object).where(found.notna(), None).to_dict("records"))
