@@ -45,7 +45,8 @@ class Promotion:
     reasons: tuple[str, ...]
     figures: Mapping[str, float]
     test_uses: int
-    """How many models this test part has judged, this one included: each makes the next figure less honest."""
+    """How many models this test part has judged, this one included: each makes the next figure less honest; 0 where
+    the gate was not asked, since the candidate has the alias already."""
 
     def summary(self) -> dict[str, Any]:
         """As plain values."""

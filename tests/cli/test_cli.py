@@ -206,6 +206,10 @@ def test_leaderboard(folder: Path, done: dict[str, Any]) -> None:
     assert winner["epochs"] == 8
     assert isinstance(winner["hidden_size"], int)
     assert len(answer(folder, "leaderboard", "strong", "--top", "1")["rows"]) == len(kinds) - 1
+    assert answer(folder, "leaderboard", "weak")["rows"][0]["kind"] == "baseline"
+    weak = seqsweep(folder, "leaderboard", "weak").stdout
+    assert re.search(r"trial \d +candidate ", weak)
+    assert "winner" not in weak
 
 
 def test_doctor_finds_and_mends(folder: Path, done: dict[str, Any]) -> None:
@@ -308,7 +312,7 @@ def test_rollback_and_promote_again(folder: Path, done: dict[str, Any]) -> None:
     found = answer(folder, "promote", "load", "--why", "it is better")
     assert (found["candidate"], found["alias"]) == ("load/2", "champion")
     assert any(reason.startswith("beats_champion: yes") for reason in found["reasons"])
-    assert "load/2 is now champion" in seqsweep(folder, "promote", "load").stdout
+    assert seqsweep(folder, "promote", "load").stdout == "load/2 is champion already\n"
     assert "load/1 is champion again" in seqsweep(folder, "rollback", "load").stdout
 
 

@@ -83,6 +83,8 @@ def promote(model: Annotated[str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]
         verdict = decide(model, load_settings(), to=to, margin=margin, why=why)
     if json:
         print_json(verdict.summary())
+    elif not verdict.test_uses:
+        out.print(f"{verdict.candidate} is {to} already")
     else:
         for reason in verdict.reasons:
             out.print(f"  {reason}")

@@ -175,7 +175,9 @@ def _show_leaderboard(result: SweepResult, top: int = 10) -> None:
     figures = [name for name in result.leaderboard_figures() if any(name in row for row in rows)]
     figures = figures[:6 if out.width >= 100 else 5]
     out.print(f"\n[bold]{result.headline}[/]")
-    out.print(table(rows, figures))
+    beaten = rows and rows[0]["kind"] == "baseline"
+    out.print(table([row | {"kind": "candidate"} if beaten and row["kind"] == "winner" else row for row in rows],
+                    figures))
     for row in rows:
         if row["kind"] == "winner":
             chosen = {name: value for name, value in row.items() if name in result.sweep.parameters}
