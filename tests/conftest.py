@@ -36,7 +36,8 @@ _cold = projector.spawn
 @pytest.fixture(scope="session", autouse=True)
 def warm_writer() -> None:
     """The process that writes to MLflow begins warm, but where a test is about it."""
-    vars(projector).update(spawn=warm.writer)
+    if warm.FORKS:
+        vars(projector).update(spawn=warm.writer)
 
 
 @pytest.fixture

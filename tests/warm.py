@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+FORKS = sys.platform == "linux"
 WRITER = "seqsweep.tracking.projecting"
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "OMP_", "OPENBLAS_", "MLFLOW_LOG", "MLFLOW_CONFIGURE")
 """Variables that Python and the libraries read as they start."""
@@ -75,8 +76,9 @@ def writer(errors: IO[str]) -> Process:
 
 
 def begins_cold(variables: Mapping[str, str]) -> bool:
-    """Whether these must be there before the libraries are imported."""
-    return any(name.startswith(_READ_AT_START) for name in variables)
+    """Whether these must be there before the libraries are imported; elsewhere than on Linux these do not bear a fork.
+    """
+    return not FORKS or any(name.startswith(_READ_AT_START) for name in variables)
 
 
 def _start(words: Sequence[str], folder: Path, environment: Mapping[str, str], *streams: int) -> Process:
