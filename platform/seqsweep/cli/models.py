@@ -22,12 +22,12 @@ def predict(model: Annotated[str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]
 
     from seqsweep.cli.output import err, print_json, require_place
     from seqsweep.config.settings import load_settings
-    from seqsweep.data.presence import absent
+    from seqsweep.data.presence import absent, exists
     from seqsweep.errors import InvalidData, Problem, Unavailable
 
     if out_file is not None:
         require_place(out_file)
-    if not data.exists():
+    if not exists(data):
         raise InvalidData(absent(data))
     from seqsweep.serving import predict_file  # torch and MLflow take seconds to import
 

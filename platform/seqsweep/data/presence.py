@@ -33,7 +33,7 @@ def package_folder(name: str) -> Path:
 def check_presence(data: DataConfig) -> None:
     """Raise InvalidData where a file or package is not there: each with where it was looked for, and `data.source`."""
     problems = [absent(path, whole=data.files is not None and path == Path(data.path or ""))
-                for path in _given(data) if not _exists(path)]
+                for path in _given(data) if not exists(path)]
     try:
         if data.name:
             package_folder(data.name)
@@ -66,8 +66,9 @@ def _given(data: DataConfig) -> tuple[Path, ...]:
     return tuple(Path(path) for path in (data.path, data.val, data.test, data.test_target, windows) if path is not None)
 
 
-def _exists(path: Path) -> bool:
+def exists(path: Path) -> bool:
+    """Whether there is a file or folder; one that cannot be asked for is taken to be: whoever reads it says why."""
     try:
         return path.exists()
     except OSError:
-        return True  # it cannot be asked: whoever reads it says why
+        return True
