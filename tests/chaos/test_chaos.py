@@ -50,6 +50,7 @@ def test_a_controller_killed_at_random_moments_loses_nothing(
     assert stubs.sweeps
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_a_controller_killed_over_postgres_loses_nothing(
         nursery: Nursery, tracking: Path, tmp_path: Path, seed: int, postgres_url: str) -> None:

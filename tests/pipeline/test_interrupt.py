@@ -327,7 +327,7 @@ def test_a_reader_that_goes_away_ends_no_sweep(tmp_path: Path) -> None:
         assert (found["state"], found["message"], found["trials"]) == ("finished", "", {"complete": TRIALS})
 
 
-@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize("ignored", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_terminal_that_is_closed_stops_a_sweep_tidily_but_for_nohup(tmp_path: Path, ignored: bool) -> None:
     write_sweep(tmp_path, workers=0, epochs=EPOCHS if ignored else 50 * EPOCHS)
     words = ["nohup", SEQSWEEP] if ignored else [SEQSWEEP]

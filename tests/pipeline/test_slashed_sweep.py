@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 from shell import answer, seqsweep
 
 FORM = "%m/%d/%Y %I:%M %p"
 
 
+@pytest.mark.slow
 def test_from_a_file_to_a_forecast(tmp_path: Path) -> None:
     hour = np.arange(24 * 70)
     load = 10 + 3 * np.sin(hour * np.pi / 12) + np.random.default_rng(0).normal(0, 0.2, len(hour))
