@@ -156,7 +156,8 @@ def _sweep_of(package: Package, settings: Settings) -> Sweep:
             return Sweep.model_validate_json(store.sweep(name).spec)
     except NotFound as error:
         raise NotFound(Problem(name, "the candidate's sweep is not in this store, so its test part is not known",
-                               "promote where the sweep was run, with the same SEQSWEEP_STORE")) from error
+                               "promote where the sweep was run, with the same SEQSWEEP_STORE; one that was "
+                               "deleted is to be submitted again")) from error
 
 
 def _check_same(package: Package, data: tuple[Prepared, ...], version: ModelVersion) -> None:

@@ -155,7 +155,8 @@ def _show_end(result: SweepResult) -> None:
     from seqsweep.cli.output import out
 
     if result.state != "finished":
-        out.print(f"[yellow]{result.state}[/]: {result.message or 'not finished'}")
+        why = (result.message or "not finished").removeprefix(f"{result.state} ")
+        out.print(f"[yellow]{result.state}[/]: {why}")
         out.print(f"go on with:  seqsweep resume {result.name}")
         return
     _show_leaderboard(result)

@@ -64,8 +64,11 @@ def _ends_on_a_grid(draft: Draft, name: str, parameter: ParameterConfig) -> bool
         return True
     why = "search: grid" if parameter.is_grid else "method: grid"
     at: KeyPath = ("parameters", name, "search" if parameter.is_grid else "min")
+    place = draft.root.find(("parameters", name)).key
+    elsewhere = place.line > 0 and place.origin != draft.root.place.origin
     if count(parameter) is None:
-        draft.refuse(at, f"{why} cannot try every value of a continuous range", "values: [...], or a step", key=True)
+        draft.refuse(at, f"{why} cannot try every value of {name}, a continuous range", "values: [...], or a step"
+                     + ("; parameters of the sweep win over those of a search space" if elsewhere else ""), key=True)
     elif parameter.log:
         draft.refuse(("parameters", name, "log"), f"log has no meaning with {why}, which tries every value",
                      "values: [...]", key=True)

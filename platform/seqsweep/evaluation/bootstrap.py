@@ -121,8 +121,8 @@ class Comparison:
 
     def __str__(self) -> str:
         verdict = "better" if self.difference > 0 else "worse" if self.difference < 0 else "different"
-        way = "asked" if self.margin > 0 else "granted"
-        margin = f", {100 * abs(self.margin):g}% of the rival's figure {way}:" if self.margin else ""
+        way = ("less the", "asked") if self.margin > 0 else ("plus the", "granted")
+        margin = f" {way[0]} {100 * abs(self.margin):g}% of the rival's figure {way[1]}:" if self.margin else ""
         few = f"; only {self.samples} samples, so the interval is wide" if self.samples < FEW_UNITS else ""
         drawn = f" in blocks of {self.block}" if self.block > 1 else ""
         return (f"{self.metric} {self.candidate:.5g} against {self.rival:.5g} of {self.rival_name}: {verdict} by "

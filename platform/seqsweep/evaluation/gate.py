@@ -95,7 +95,7 @@ class _Judge:
     def champion(self, champion: Champion | None) -> _Result:
         name = "beats_champion"
         if champion is None:
-            return _Result(True, f"{name}: there is no {self.promote.to} yet")
+            return _Result(True, f"{name}: yes: there is no {self.promote.to} yet")
         seen = np.intersect1d(champion.seen_keys, self.data.row_keys["test"]).size
         if seen:
             share = 100 * seen / max(1, len(self.data.row_keys["test"]))
