@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqsweep.config.order import waiting
 from seqsweep.config.settings import Settings
-from seqsweep.config.sweep import Sweep, goal_sign
+from seqsweep.config.sweep import PromoteConfig, Sweep, goal_sign
 from seqsweep.config.tasks import METRICS
 from seqsweep.errors import NotFound, Unavailable
 from seqsweep.ledger import IN_ORDER, read
@@ -110,7 +110,7 @@ class SweepResult:
 
     @property
     def standing(self) -> str:
-        """What has become of the version since the gate was asked; empty where what it said still is so.
+        """What has become of the version since the gate was asked, or it was registered; empty where that still is so.
 
         Where MLflow cannot tell it is empty, too.
         """
@@ -224,12 +224,12 @@ class SweepResult:
     def _standing(self) -> Standing | None:
         from seqsweep.tracking.standing import standing  # MLflow takes a second, which reading a table need not
 
-        stage, promote, model = self._stage("promote"), self.sweep.promote, self.model
-        if promote is None or model is None or not str(stage.get("said")).startswith(f"{model} "):
+        stage, asked, model = self._stage("promote"), self.sweep.promote, self.model
+        if model is None or (asked and not str(stage.get("said")).startswith(f"{model} ")):
             return None
+        to = (asked or PromoteConfig()).to
         try:
-            return standing(self._settings.tracking_uri, model, promote.to,
-                            passed=stage["said"] == f"{model} is now {promote.to}")
+            return standing(self._settings.tracking_uri, model, to, passed=stage.get("said") == f"{model} is now {to}")
         except (NotFound, Unavailable):
             return None
 

@@ -14,7 +14,7 @@ from seqsweep.config.settings import Settings
 from seqsweep.config.sweep import Sweep
 from seqsweep.config.tasks import own_learner
 from seqsweep.data.sources import read_frame
-from seqsweep.errors import InvalidData, InvalidSweep, NotFound, Problem, Refused
+from seqsweep.errors import InvalidData, InvalidSweep, NotFound, Problem, Refused, Unavailable
 from seqsweep.store.records import Store
 from seqsweep.tracking.package import load_package
 from seqsweep.tracking.packaged import Package
@@ -85,7 +85,7 @@ def export_file(reference: str, path: Path, settings: Settings) -> dict[str, Any
     """Write a registered model as a program, `.pt2` (torch.export) or `.onnx`, and tell what it reads and gives.
 
     Beside it, `FILE.json` holds that, and all else that preparing a sample and reading the answer takes.
-    Raises Refused where its model cannot be one, Unavailable where ONNX cannot be written, InvalidData for another
+    Raises Refused where its model cannot be one, Unavailable where it cannot be written, InvalidData for another
     ending, NotFound where there is no such folder.
     """
     check_place(path)
@@ -101,7 +101,6 @@ def export_file(reference: str, path: Path, settings: Settings) -> dict[str, Any
         program = export_member(package.members[0], facts.infos[0], facts.steps)
     except (InvalidData, InvalidSweep) as error:
         raise Refused(*(Problem(str(version), problem.what, problem.right) for problem in error.problems)) from error
-    save(program, path)
     info, member = facts.infos[0], package.members[0]
     told = {"model": str(version), "file": str(path), "steps": facts.steps[0], "features": list(info.features),
             "known": [info.features[f] for f in info.known], "static": list(info.static_features),
@@ -110,5 +109,9 @@ def export_file(reference: str, path: Path, settings: Settings) -> dict[str, Any
               "prepare": facts.prepare.model_dump(mode="json"),
               **({"learner": member.fit.learner} if own_learner(member.fit.task) else {}),
               "data": info.model_dump(mode="json", exclude={"features", "known", "data_hash"})}
-    path.with_name(f"{path.name}.json").write_text(json.dumps(beside, indent=2) + "\n", encoding="utf-8")
+    try:
+        save(program, path)
+        path.with_name(f"{path.name}.json").write_text(json.dumps(beside, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise Unavailable(Problem(str(path), f"it cannot be written: {error.strerror or error}")) from error
     return told

@@ -303,6 +303,8 @@ def test_export_writes_a_program_or_says_why_not(folder: Path, done: dict[str, A
     scaled_BH = program(torch.tensor(rows_LF[None], dtype=torch.float32)).detach().numpy().reshape(1, -1)
     found = pd.read_csv(io.StringIO(seqsweep(folder, "predict", "load/2", "--data", "new.csv").stdout))
     np.testing.assert_allclose(scaled_BH[0] * scaling["scale"][0] + scaling["shift"][0], found["prediction"], rtol=1e-4)
+    unwritten = seqsweep(folder, "export", "load", "--out", "x" * 300 + ".pt2", exit_code=9)
+    assert "it cannot be written: File name too long" in unwritten.stderr.replace("\n", " ")
     assert "a program is no .pkl" in seqsweep(folder, "export", "load", "--out", "load.pkl", exit_code=4).stderr
 
 

@@ -34,6 +34,8 @@ HAND = {
                                  "max: 48 or 64"),
     "step of next to nothing": Broken(P("dropout: {min: 0, max: 0.5, step: 1e-320}, num_layers: {value: 2}"), "1e-320",
                                       "do not reach"),
+    "step far wider than the range": Broken(P("epochs: {min: 1, max: 5, step: 10000000}"), "10000000}", "do not reach max",
+                                            "max: 1"),
     "step wider than the range": Broken(P("dropout: {min: 0, max: 0.5, step: 1}, num_layers: {value: 2}"), "1}, num",
                                         "do not reach"),
     "negative step": Broken(P("hidden_size: {min: 1, max: 3, step: -1}"), "-1", "cannot be -1", "above 0"),

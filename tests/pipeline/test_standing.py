@@ -54,6 +54,16 @@ def row(settings: Settings, name: str) -> dict[str, Any]:
     return next(each for each in sweep_rows(settings) if each["sweep"] == name)
 
 
+def test_what_is_next_follows_a_promotion_that_the_sweep_did_not_ask_for(place: Path, settings: Settings) -> None:
+    first = seqsweep.submit(sweep(place, "unasked", promote=None), settings)
+    assert first.standing == ""
+    assert [command for command, _ in first.next_commands()][2:] == [
+        "seqsweep promote unasked", "seqsweep predict unasked@challenger --data new.csv"]
+    promote("unasked", settings, margin=-0.9, require=("beats_champion",))
+    assert first.standing.startswith("unasked/1 is champion, promoted by hand by ")
+    assert [command for command, _ in first.next_commands()][2:] == ["seqsweep predict unasked@champion --data new.csv"]
+
+
 def test_after_a_promotion_by_hand_a_submit_says_who_is_champion(place: Path, settings: Settings, capsys: Said) -> None:
     first = seqsweep.submit(sweep(place, "hand"), settings)
     assert "hand/1 stays a candidate" in first.gate

@@ -214,7 +214,9 @@ def test_a_list_shows_every_sweep_whatever_is_damaged(store: Store) -> None:
         connection.execute(text("UPDATE seqsweep_sweeps SET spec = 'x' WHERE name = 'wind'"))
         connection.execute(text("UPDATE seqsweep_stages SET value = '{' WHERE sweep_id = "
                                 "(SELECT id FROM seqsweep_sweeps WHERE name = 'rain')"))
-    wind, tide, rain, _ = glances(store)
+    store.put_stage(store.acquire("hail"), "register", "key", {"run": "x"})
+    wind, tide, rain, hail = glances(store)
+    assert (hail.state, hail.registered) == ("damaged", None)
     assert (wind.state, wind.trials, wind.created, wind.active_seconds) == ("damaged", 2, None, None)
     assert (rain.state, rain.registered) == ("damaged", None)
     assert (tide.state, tide.registered) == ("queued", "tide/7")

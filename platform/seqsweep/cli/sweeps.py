@@ -161,7 +161,9 @@ def _show_end(result: SweepResult) -> None:
         return
     _show_leaderboard(result)
     if standing := result.standing:
-        out.print(f"{standing}\n  as the gate had it: {result.gate.splitlines()[0].removeprefix('gate: ')}")
+        out.print(standing)
+        if result.gate:
+            out.print(f"  as the gate had it: {result.gate.splitlines()[0].removeprefix('gate: ')}")
     elif result.gate:
         out.print(result.gate)
     out.print("\nnext:")

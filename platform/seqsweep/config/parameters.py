@@ -176,7 +176,7 @@ class _Check:
             self._refuse(("step",), f"step of {self._name} cannot be {step}", "a whole number")
             return
         steps = (high - low) / step
-        if steps > 1e9 or (low < high and abs(steps - round(steps)) > 1e-6):
+        if steps > 1e9 or (low < high and abs(steps - max(1, round(steps))) > 1e-6):
             below = low + int(min(steps, 1e9)) * step
             self._refuse(("step",), f"steps of {step} from {low} do not reach max, {high}",
                          f"max: {below:.12g} or {below + step:.12g}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 
 from seqsweep.store import seals
 from seqsweep.store.records import Store
@@ -42,9 +43,18 @@ def glances(store: Store) -> list[Glance]:
     for row in rows:
         register = registers.get(row.id)
         whole = row.seal == seals.seal_of(sweeps, row)
-        told = register is None or register.seal == seals.seal_of(stages, register)
+        version = None if register is None else _version(register)
+        told = register is None or version is not None
         found.append(Glance(
             row.uid, str(row.name), row.state if whole and told else DAMAGED, row.trials,
             row.created if whole else None, row.active_seconds if whole else None,
-            str(json.loads(register.value)["version"]) if register is not None and told else None))
+            version))
     return found
+
+
+def _version(register: Row[Any]) -> str | None:
+    """What a stage `register` gave; None where its row is damaged."""
+    try:
+        return str(json.loads(register.value)["version"]) if register.seal == seals.seal_of(stages, register) else None
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -379,8 +379,8 @@ class Search:
         closed = sum(count for state, count in self._counts.items() if state is not TrialState.RUNNING)
         budget, active = self._sweep.budget, self._clock.active_seconds
         left = active / closed * (budget.max_trials - closed) if closed else None
-        if budget.max_time is not None:
-            left = min(left if left is not None else math.inf, max(budget.max_time - active, 0.0))
+        if left is not None and budget.max_time is not None:
+            left = min(left, max(budget.max_time - active, 0.0))
         return Progress(dict(self._counts), budget.max_trials, active, left,
                         best=None if self._best is None else (self._best[1], self._sign * self._best[0]),
                         running={number: hand.epoch for number, hand in sorted(self._hands.items())}, note=self._note)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import io
 import logging
 import warnings
 from collections.abc import Callable
@@ -82,7 +83,9 @@ def check_place(path: Path) -> None:
 
 def _save_pt2(program: ExportedProgram, path: Path) -> None:
     program.example_inputs = None  # they would be pickled
-    torch.export.save(program, path)
+    written = io.BytesIO()
+    torch.export.save(program, written)
+    path.write_bytes(written.getvalue())  # torch's own error of a file that cannot be written is a RuntimeError
 
 
 def _save_onnx(program: ExportedProgram, path: Path) -> None:
