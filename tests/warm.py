@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import importlib
 import json
 import os
 import runpy
@@ -30,6 +31,11 @@ FORKS = sys.platform == "linux"
 WRITER = "seqsweep.tracking.projecting"
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "OMP_", "OPENBLAS_", "MLFLOW_LOG", "MLFLOW_CONFIGURE")
 """Variables that Python and the libraries read as they start."""
+_LIBRARIES = ("seqsweep.tracking",  # first: it says how MLflow is to be imported
+              "mlflow.pyfunc.model", "mlflow.store.model_registry.sqlalchemy_store",
+              "mlflow.store.tracking.sqlalchemy_store", "pandas", "pyarrow", "rich.console", "rich.progress",
+              "rich.table", "torch", "typer.rich_utils")
+_WIDTH = 20
 
 
 @dataclass
@@ -87,7 +93,7 @@ def _start(words: Sequence[str], folder: Path, environment: Mapping[str, str], *
     with _lock:
         socket.send_fds(_forker(), [json.dumps(order).encode()], [*streams, reported])
     os.close(reported)
-    pid = os.read(report, 20)
+    pid = os.read(report, _WIDTH)
     assert pid, "what forks has died"
     return Process(int(pid), report)
 
@@ -126,7 +132,7 @@ def _attend(order: dict[str, Any], streams: list[int]) -> NoReturn:
         _live(order, streams)
     for stream in streams:
         os.close(stream)
-    os.write(report, b"%d" % pid)
+    os.write(report, b"%*d" % (_WIDTH, pid))  # as wide as it is read: the exit code may follow at once
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     with contextlib.suppress(BrokenPipeError):
         os.write(report, b"%d" % code)
@@ -176,17 +182,7 @@ def _run(what: str) -> int:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    import seqsweep.tracking  # noqa: F401, I001 - it says how MLflow is to be imported
-    import mlflow.pyfunc.model
-    import mlflow.store.model_registry.sqlalchemy_store
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
-    import pandas  # noqa: F401
-    import pyarrow  # noqa: F401
-    import rich.console
-    import rich.progress
-    import rich.table  # noqa: F401
-    import torch  # noqa: F401
-    import typer.rich_utils  # noqa: F401
-
+    for library in _LIBRARIES:
+        importlib.import_module(library)
     assert threading.active_count() == 1, threading.enumerate()
     _serve(socket.socket(fileno=int(sys.argv[1])))
