@@ -275,7 +275,9 @@ class _Run:
         """Show progress; from the first epoch on MLflow's seconds of imports no longer delay the workers."""
         if not self.importing and (progress.best or any(progress.running.values())):
             self.projector.start()
-            self.importing = threading.Thread(target=import_module, args=("seqsweep.promotion",), daemon=True)
+            fitted = self.sweep.task.type in ("classification", "regression")  # baselines of scikit-learn's
+            ahead = ["seqsweep.promotion", *["seqsweep.evaluation.numbers"] * fitted]
+            self.importing = threading.Thread(target=lambda: [*map(import_module, ahead)], daemon=True)
             if self.sweep.registration is not None:
                 self.importing.start()
         if line := self.mlflow.look(self._mlflow_problem(), "training goes on, and its runs are written later"):
